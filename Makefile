@@ -1,0 +1,38 @@
+# Each target makes .venv when it is missing or when the requirements changed, and never twice.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.installed
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "basket needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## simulated reels -> cache -> heads -> report, without network or GPU
+	$(BIN)/basket demo
+
+test: $(READY)  ## the test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not gpu and not soak" $(PYTEST_ARGS)
+
+lint: $(READY)  ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## the measurements that need no GPU, each as a ratio from one run
+	@for script in $$(grep -lE '^# bench: cpu' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+soak: $(READY)  ## the long versions of the crash and corruption tests
+	$(BIN)/python -m pytest -m soak --timeout 0 $(PYTEST_ARGS)
+
+clean:  ## remove the environment and caches (never data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

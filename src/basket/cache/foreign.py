@@ -1,0 +1,153 @@
+"""Features of other extractors into the cache, under a specification that the user gives.
+
+The numbers come from elsewhere, so nothing about them can be checked but their form; what they are
+is what the specification says, and that is their identity: other words make another feature set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.cache.exchange import Tell
+from basket.cache.features import VideoFeatures, VideoRow
+from basket.cache.foreign_files import Found, Unfit, found_in
+from basket.cache.foreign_spec import FAMILY, ForeignSpec
+from basket.cache.rows import fault_of_video_id
+from basket.cache.store import FeatureCache
+from basket.errors import CacheError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What :func:`import_features` did.
+
+    Parameters
+    ----------
+    feature_set : str
+    imported, already_there, segments : int
+    failed : mapping of str to str
+        Videos that could not be taken, with the reason; they are rows of the cache too.
+    """
+
+    feature_set: str
+    imported: int
+    already_there: int
+    segments: int
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def import_features(
+    source: str | Path,
+    cache: FeatureCache,
+    spec: ForeignSpec,
+    *,
+    tell: Tell = lambda _done, _total: None,
+) -> ImportReport:
+    """Take features of another extractor into a cache; what is there already is left alone.
+
+    Parameters
+    ----------
+    source : path
+        A folder with a ``.npy`` ``(S, D)`` or ``(D,)`` or a ``.npz`` (an array per stream, and
+        ``start_s``, ``end_s``, ``frames_valid`` where known) per video, named by the video id; with
+        several streams, ``<stream>/<id>.npy``. Or one ``.npz`` or ``.parquet`` as
+        :func:`~basket.cache.exchange.export` writes them (only ``video_id`` and the streams are
+        needed; rows of a video follow each other).
+    cache : FeatureCache
+    spec : ForeignSpec
+    tell : callable
+        Told the videos done and all of them (0 where that is not known).
+
+    Raises
+    ------
+    UsageError
+        Nothing there to import.
+    CacheError
+        The cache cannot be written.
+    """
+    path = Path(source)
+    feature_set = cache.feature_set(spec.spec)
+    imported = there = segments = 0
+    failed: dict[str, str] = {}
+    with feature_set.writer() as writer:
+        for done, (total, found) in enumerate(found_in(path, list(spec.spec.streams))):
+            tell(done, total)
+            video_id = spec.video_id(found.name)
+            stat = found.origin.stat()
+            if feature_set.is_done(video_id, stat.st_size, stat.st_mtime_ns):
+                there += 1
+                continue
+            if fault := fault_of_video_id(video_id):
+                failed[video_id] = f"{found.name!r} cannot be a video id: {fault}"
+                continue
+            row: Callable[..., VideoRow] = partial(
+                VideoRow,
+                video_id,
+                source_bytes=stat.st_size,
+                source_mtime_ns=stat.st_mtime_ns,
+                provenance={"extractor": spec.spec.preprocessing["extractor"] or FAMILY},
+            )
+            try:
+                features = _features(found, spec)
+                writer.add(row(), features)
+            except Unfit as error:
+                failed[video_id] = str(error)
+                writer.add(row(status="failed", reason=str(error)))
+                continue
+            imported += 1
+            segments += features.n_segments
+    return ImportReport(feature_set.name, imported, there, segments, failed)
+
+
+def _features(found: Found, spec: ForeignSpec) -> VideoFeatures:
+    """The arrays of one video, checked."""
+    if found.reason:
+        raise Unfit(found.reason)
+    streams = {}
+    for stream, dim in spec.spec.streams.items():
+        if stream not in found.arrays:
+            raise Unfit(f"it has no stream {stream!r}; it has {sorted(found.arrays)}")
+        values = np.atleast_2d(found.arrays[stream])
+        if values.ndim != 2 or values.shape[1] != dim or values.dtype.kind not in "fiu":
+            raise Unfit(
+                f"{stream!r} is {values.dtype} of shape {values.shape}, expected (segments, {dim})"
+            )
+        with np.errstate(over="ignore"):  # told below
+            half = values.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise Unfit(f"{stream!r} holds values that are not finite as float16 (65504 at most)")
+        streams[stream] = half
+    counts = {len(values) for values in streams.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise Unfit(f"its streams have {sorted(counts)} segments")
+    return VideoFeatures(streams, **_times(found.arrays, counts.pop(), spec))
+
+
+def _times(arrays: Mapping[str, Array], count: int, spec: ForeignSpec) -> dict[str, Array]:
+    try:
+        if "start_s" in arrays:
+            start = np.asarray(arrays["start_s"], dtype=np.float64)
+            end = np.asarray(arrays.get("end_s", start + spec.window_s), dtype=np.float64)
+        else:
+            start, end = spec.times(count)
+        frames = np.asarray(arrays.get("frames_valid", np.zeros(count)), dtype=np.int32)
+    except (CacheError, ValueError, TypeError) as error:
+        raise Unfit(str(error)) from error
+    if not start.shape == end.shape == frames.shape == (count,):
+        raise Unfit(f"its times do not have one entry for each of {count} segments")
+    if not (np.isfinite(start).all() and np.isfinite(end).all() and (start <= end).all()):
+        raise Unfit("its segments end before they start")
+    return {"start_s": start, "end_s": end, "frames_valid": frames}

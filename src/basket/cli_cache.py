@@ -1,0 +1,271 @@
+"""``basket cache``: parse the options, make one call of workflows_cache, show what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+_verbose_listeners: list[Callable[[bool], None]] = []
+
+
+def tell_verbose_to(listener: Callable[[bool], None]) -> None:
+    """Have somebody told when ``--verbose`` is given to one of the commands here."""
+    _verbose_listeners.append(listener)
+
+
+def _remember_verbose(value: bool) -> None:
+    for listener in _verbose_listeners:
+        listener(value)
+
+
+cache_app = typer.Typer(
+    help="See, check, mend, merge, export and import cached features.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", help="With an error, its traceback.", callback=_remember_verbose),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
+Cache = Annotated[Path, typer.Option(help="Folder of the feature cache.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Feature sets, or unique beginnings of their names; by default all."),
+]
+Labels = Annotated[
+    list[Path] | None,
+    typer.Option(help="Label file whose videos are meant; may be repeated."),
+]
+VideoRoot = Annotated[
+    Path | None, typer.Option(help="Folder that paths in label files are relative to.")
+]
+Levels = Annotated[int, typer.Option(min=2, help="Levels of the scale.")]
+
+_DEFAULT = Path("basket-cache")
+_EXIT_VIDEOS_FAILED = 3
+_EXIT_INTEGRITY = 4
+
+
+@cache_app.command("ls")
+def ls(
+    names: Names = None,
+    cache: Cache = _DEFAULT,
+    labels: Labels = None,
+    video_root: VideoRoot = None,
+    levels: Levels = 5,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the feature sets: videos done, failed and missing, size, when, by what.
+
+    Example: basket cache ls --labels train.csv --labels test.csv
+    """
+    from basket import workflows_cache
+    from basket.console import Output
+    from basket.console_cache import cache_tables
+
+    found = workflows_cache.list_cache(
+        cache, names=names or (), labels=labels or (), video_root=video_root, n_levels=levels
+    )
+    Output(json).result(found.to_json(), *cache_tables(found))
+
+
+@cache_app.command()
+def status(
+    names: Names = None,
+    cache: Cache = _DEFAULT,
+    labels: Labels = None,
+    video_root: VideoRoot = None,
+    levels: Levels = 5,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Tell all of each feature set: provenance, failed videos with reasons, missing ones.
+
+    Example: basket cache status videomae --labels train.csv
+    """
+    from basket import workflows_cache
+    from basket.console import Output
+    from basket.console_cache import status_tables
+
+    found = workflows_cache.list_cache(
+        cache, names=names or (), labels=labels or (), video_root=video_root, n_levels=levels
+    )
+    Output(json).result(found.to_json(), *status_tables(found))
+
+
+@cache_app.command()
+def verify(
+    names: Names = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every value too: checksums, finiteness.")
+    ] = False,
+    cache: Cache = _DEFAULT,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check every shard against its name, its structure and the manifest; change nothing.
+
+    Ends with 4 and a list where something is wrong.
+
+    Example: basket cache verify --deep
+    """
+    from basket import workflows_cache
+    from basket.console import Output
+    from basket.console_cache import verify_tables
+
+    output = Output(json, quiet)
+    with output.progress("Verifying") as report:
+        found = workflows_cache.verify_cache(
+            cache, names=names or (), deep=deep, tell=lambda done, total: report(done, total, "")
+        )
+    output.result({"feature_sets": [each.to_json() for each in found]}, *verify_tables(found))
+    if any(each.problems for each in found):
+        raise typer.Exit(_EXIT_INTEGRITY)
+
+
+@cache_app.command()
+def repair(
+    names: Names = None,
+    cache: Cache = _DEFAULT,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Set damaged shards aside, so that the next extraction makes exactly their videos again.
+
+    Nothing is deleted but abandoned temporary files; the manifest is written anew.
+
+    Example: basket cache repair
+    """
+    from basket import workflows_cache
+    from basket.console import Output
+    from basket.console_cache import repair_tables
+
+    output = Output(json, quiet)
+    with output.progress("Repairing") as report:
+        found = workflows_cache.repair_cache(
+            cache, names=names or (), tell=lambda done, total: report(done, total, "")
+        )
+    output.result({"feature_sets": [each.to_json() for each in found]}, *repair_tables(found))
+
+
+@cache_app.command()
+def pack(
+    names: Names = None,
+    megabytes: Annotated[
+        int, typer.Option(min=1, max=2048, help="Largest size of a packed shard.")
+    ] = 256,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", help="Delete the small shards instead of setting them aside."),
+    ] = False,
+    cache: Cache = _DEFAULT,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Merge small shards into large ones, beside live writers and readers.
+
+    Example: basket cache pack --delete
+    """
+    from basket import workflows_cache
+    from basket.console import Output
+    from basket.console_cache import pack_tables
+
+    output = Output(json, quiet)
+    with output.progress("Packing") as report:
+        found = workflows_cache.pack_cache(
+            cache,
+            names=names or (),
+            target_bytes=megabytes << 20,
+            delete=delete,
+            tell=lambda done, total: report(done, total, ""),
+        )
+    output.result({"feature_sets": [each.to_json() for each in found]}, *pack_tables(found))
+
+
+@cache_app.command("export")
+def export_(
+    name: Annotated[str, typer.Argument(help="Feature set, or a unique beginning of its name.")],
+    out: Annotated[Path, typer.Argument(help="x.parquet, x.npz, or a folder for npy files.")],
+    format: Annotated[  # noqa: A002 - the option's name
+        Literal["auto", "parquet", "npz", "npy"], typer.Option(help="auto: by the name of OUT.")
+    ] = "auto",
+    streams: Annotated[str, typer.Option(help="Joined by commas; by default all.")] = "",
+    labels: Labels = None,
+    video_root: VideoRoot = None,
+    levels: Levels = 5,
+    cache: Cache = _DEFAULT,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write features for other programs: parquet, one npz, or a npy file per video.
+
+    Example: basket cache export videomae features.parquet --labels test.csv
+    """
+    from basket import workflows_cache
+    from basket.console import Output
+    from basket.console_cache import export_tables
+
+    output = Output(json, quiet)
+    with output.progress("Exporting") as report:
+        found = workflows_cache.export_features(
+            name,
+            out,
+            cache=cache,
+            format="" if format == "auto" else format,
+            streams=[part.strip() for part in streams.split(",") if part.strip()],
+            labels=labels or (),
+            video_root=video_root,
+            n_levels=levels,
+            tell=lambda done, total: report(done, total, ""),
+        )
+    output.result(found.to_json(), *export_tables(found))
+
+
+@cache_app.command("import")
+def import_(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of npy or npz files by video id, or one npz or parquet.")
+    ],
+    spec: Annotated[
+        Path, typer.Option(help="YAML or JSON: backbone, plan (window_s, stride_s), streams.")
+    ],
+    cache: Cache = _DEFAULT,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take in features that another program extracted, as a feature set of their own.
+
+    Ends with 3 when some files could not be taken; each of them is listed with its reason.
+
+    Example: basket cache import slowfast-features/ --spec slowfast.yaml
+    """
+    from basket import workflows_cache
+    from basket.console import Output
+    from basket.console_cache import import_tables
+
+    output = Output(json, quiet)
+    with output.progress("Importing") as report:
+        found = workflows_cache.import_features(
+            source,
+            spec=spec,
+            cache=cache,
+            tell=lambda done, total: report(done, total, "") if total else None,
+        )
+    output.result(found.to_json(), *import_tables(found))
+    if found.failed:
+        raise typer.Exit(_EXIT_VIDEOS_FAILED)

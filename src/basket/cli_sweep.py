@@ -1,0 +1,209 @@
+"""The commands ``sweep`` and ``leaderboard``: parse, one call of workflows, show the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from basket.errors import UsageError
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
+
+
+def _remember_verbose(value: bool) -> None:
+    _verbose_is(value)
+
+
+def _forget(_: bool) -> None:
+    """Until :func:`add_to` says who wants to know."""
+
+
+_verbose_is: Callable[[bool], None] = _forget
+
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", help="With an error, its traceback.", callback=_remember_verbose),
+]
+Metric = Literal["accuracy", "mae", "qwk"]
+
+TRY = "What to try"
+DATA = "What to read"
+HOW = "How to search"
+
+
+def sweep(
+    spec: Annotated[
+        Path | None, typer.Argument(help="YAML specification; or use the flags.", metavar="SPEC")
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:STREAM][+NAME]",
+            help="Feature set, or several side by side; may be repeated.",
+            rich_help_panel=TRY,
+        ),
+    ] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option(help="Pooling; may be repeated.", rich_help_panel=TRY)
+    ] = None,
+    segments: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which segments take part: all, every:N, first:N, …; may be repeated.",
+            rich_help_panel=TRY,
+        ),
+    ] = None,
+    head: Annotated[
+        list[str] | None, typer.Option(help="Head; may be repeated.", rich_help_panel=TRY)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="HEAD.KEY=V1,V2",
+            help="Values of a head's parameter.",
+            rich_help_panel=TRY,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Fits per configuration.", rich_help_panel=TRY)
+    ] = 1,
+    search: Annotated[
+        Literal["grid", "random", "halving", "optuna"], typer.Option(rich_help_panel=HOW)
+    ] = "grid",
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="Configurations to try at most.", rich_help_panel=HOW),
+    ] = None,
+    metric: Annotated[
+        Metric, typer.Option(help="What to select by, on validation.", rich_help_panel=HOW)
+    ] = "accuracy",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes; they share the cores.", rich_help_panel=HOW)
+    ] = 1,
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Label file; by default BASKET's train.csv.", rich_help_panel=DATA),
+    ] = None,
+    val: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label file to select on; without it, a fifth of the training players.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label file that the chosen one is scored on, once.", rich_help_panel=DATA
+        ),
+    ] = None,
+    video_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that the paths in label files are relative to.", rich_help_panel=DATA
+        ),
+    ] = None,
+    levels: Annotated[int, typer.Option(min=2, help="Levels of the scale.")] = 5,
+    cache: Annotated[Path, typer.Option(help="Folder of the feature cache.")] = Path(
+        "basket-cache"
+    ),
+    out: Annotated[Path, typer.Option(help="Folder of the sweep; run again to continue.")] = Path(
+        "sweep"
+    ),
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try many heads and poolings on one cache; choose on validation, test the chosen one once.
+
+    What is finished is never done again: a killed sweep is continued by the same command, and
+    several processes may work on one folder.
+
+    Example: basket sweep --pool mean --pool mean+std --head ridge --head gbdt --seeds 3
+    """
+    from basket import workflows_sweep
+    from basket.console import Output
+    from basket.console_sweep import sweep_tables
+    from basket.sweep import read_space, space_from_flags
+
+    flags = (features, pool, segments, head, settings)
+    if spec is not None and any(flags):
+        raise UsageError("Give a specification or flags of what to try, not both")
+    output = Output(json, quiet)
+    space = (
+        read_space(spec)
+        if spec is not None
+        else space_from_flags(
+            features=features or (),
+            pools=pool or (),
+            segments=segments or (),
+            heads=head or (),
+            settings=settings or (),
+            seeds=seeds,
+            search=search,
+            budget=budget,
+            metric=metric,
+        )
+    )
+    with output.progress("Fitting") as report:
+        found = workflows_sweep.run_sweep(
+            space,
+            cache=cache,
+            train=train,
+            val=val,
+            test=test,
+            video_root=video_root,
+            out=out,
+            jobs=jobs,
+            n_levels=levels,
+            say=output.note,
+            on_progress=report,
+        )
+    output.result(found.to_json(), *sweep_tables(found))
+
+
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="Folder of a sweep.", metavar="DIR")],
+    metric: Annotated[
+        Metric | None, typer.Option(help="What to order by; by default what was selected by.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the configurations of a sweep in order, and what each axis is worth.
+
+    Example: basket leaderboard sweep --metric qwk --html leaderboard.html
+    """
+    from basket import workflows_sweep
+    from basket.console import Output
+    from basket.console_sweep import leaderboard_tables
+
+    output = Output(json, quiet)
+    board = workflows_sweep.leaderboard(folder, metric=metric, html=html)
+    output.result(board.to_json(), *leaderboard_tables(board))
+    if html is not None:
+        output.note(f"Leaderboard: {html}")
+
+
+def add_to(app: typer.Typer, *, verbose_is: Callable[[bool], None] = _forget) -> None:
+    """Register both commands.
+
+    Parameters
+    ----------
+    app : Typer
+    verbose_is : callable
+        Told whether ``--verbose`` was given.
+    """
+    global _verbose_is
+    _verbose_is = verbose_is
+    app.command()(sweep)
+    app.command()(leaderboard)

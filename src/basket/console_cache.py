@@ -1,0 +1,210 @@
+"""What a person sees of ``basket cache``: tables and sentences, which ``console`` prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from basket.console import listed, reasons_table
+
+if TYPE_CHECKING:
+    from basket.cache.exchange import ExportReport
+    from basket.cache.foreign import ImportReport
+    from basket.cache.overview import FeatureSetOverview
+    from basket.cache.packing import PackReport
+    from basket.cache.repairs import RepairReport
+    from basket.cache.verification import VerifyReport
+    from basket.workflows_cache import CacheOverview
+
+
+def size(n_bytes: float) -> str:
+    """Bytes as a person says them.
+
+    >>> size(512), size(1_700_000_000)
+    ('512 B', '1.7 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def cache_tables(found: CacheOverview) -> Iterator[RenderableType]:
+    """Feature sets side by side, and what a person should know of each."""
+    if not found.feature_sets:
+        yield f"{escape(str(found.path))} has no feature sets yet; run basket extract"
+        return
+    table = Table(
+        title=f"Feature sets of {escape(str(found.path))}",
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    table.add_column("name", overflow="fold", min_width=24)
+    table.add_column("streams", overflow="fold")
+    for column in ("done", "failed", "missing", "size"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for each in found.feature_sets:
+        table.add_row(
+            escape(each.name),
+            escape(", ".join(f"{name} {dim}" for name, dim in each.streams.items())),
+            str(each.done),
+            str(each.failed),
+            "?" if each.missing is None else str(len(each.missing)),
+            size(each.size_bytes),
+        )
+    yield table
+    for each in found.feature_sets:
+        by = f", by {escape(_by(each))}" if _by(each) else ""
+        yield f"{escape(each.name)}: {each.segments} segments, last added {_when(each.last_ns)}{by}"
+    if found.wanted is not None:
+        yield f"Missing counts the {found.wanted} videos of the label files."
+    for each in found.feature_sets:
+        yield from _warnings(each)
+
+
+def status_tables(found: CacheOverview) -> Iterator[RenderableType]:
+    """Each feature set at length: counts, provenance, failures and missing videos."""
+    for each in found.feature_sets:
+        yield f"[bold]{escape(each.name)}[/]  {escape(each.backbone)}, {escape(each.plan)} segments"
+        yield (
+            f"{each.done} videos done, {each.failed} failed, {each.segments} segments, "
+            f"{each.shards} shards, {size(each.size_bytes)}; first {_when(each.first_ns)}, last "
+            f"{_when(each.last_ns)}"
+        )
+        for name, counts in each.provenance.items():
+            said = ", ".join(f"{value} ({count})" for value, count in counts.items())
+            yield f"{name.replace('_', ' ')}: {escape(said)}"
+        if each.missing:
+            yield f"{len(each.missing)} missing: {escape(listed(each.missing))}"
+        if each.reasons:
+            yield reasons_table("Failed", each.reasons)
+        yield from _warnings(each)
+        yield ""
+    if not found.feature_sets:
+        yield from cache_tables(found)
+
+
+def _warnings(each: FeatureSetOverview) -> Iterator[str]:
+    name = escape(each.name)
+    if each.damaged:
+        yield (
+            f"[bold red]{len(each.damaged)} damaged shards in {name}:[/] run basket cache verify "
+            "to see them, basket cache repair to have their videos extracted again"
+        )
+    if each.mixing:
+        yield f"[yellow]{escape(each.mixing)}[/]"
+    if each.random_weights:
+        yield f"[yellow]{name} has random weights: its features carry no training[/]"
+
+
+def _by(each: FeatureSetOverview) -> str:
+    fields = ("decoder", "device", "precision", "extractor")
+    return " ".join("+".join(each.provenance[name]) for name in fields if name in each.provenance)
+
+
+def _when(time_ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / 1e9)) if time_ns else "never"
+
+
+def verify_tables(reports: Sequence[VerifyReport]) -> Iterator[RenderableType]:
+    """Whether each feature set is whole, and what is wrong where it is not."""
+    for report in reports:
+        how = "every value read" if report.deep else "bytes hashed, rows read"
+        state = (
+            f"[bold red]{len(report.problems)} problems[/]"
+            if report.problems
+            else "[green]intact[/]"
+        )
+        yield (
+            f"{escape(report.feature_set)}: {state}; {report.shards} shards, "
+            f"{size(report.size_bytes)}, {report.ok} videos with features, {report.failed} failed "
+            f"({how})"
+        )
+        for problem in report.problems:
+            hit = f" Videos: {escape(listed(problem.videos, 4))}" if problem.videos else ""
+            yield f"  [red]{escape(problem.file)}[/]: {escape(problem.what)}.{hit}"
+        for note in report.notes:
+            yield f"  {escape(note)}"
+    if any(report.problems for report in reports):
+        yield "basket cache repair sets damage aside; basket extract then makes its videos again."
+    if not reports:
+        yield "There are no feature sets to verify."
+
+
+def repair_tables(reports: Sequence[RepairReport]) -> Iterator[RenderableType]:
+    """What was set aside, put back, and is to be extracted again."""
+    for report in reports:
+        parts = []
+        if report.set_aside:
+            parts.append(f"{len(report.set_aside)} damaged shards set aside")
+        if report.restored:
+            parts.append(f"{len(report.restored)} shards put back from before they were packed")
+        if report.cleared:
+            parts.append(f"{report.cleared} abandoned temporary files removed")
+        done = "; ".join(parts) or "nothing was damaged"
+        yield (
+            f"{escape(report.feature_set)}: {done}. Manifest rebuilt: {report.shards} shards, "
+            f"{report.ok} videos with features, {report.failed} failed"
+        )
+        if report.to_redo:
+            yield (
+                f"  basket extract will make {len(report.to_redo)} videos again: "
+                f"{escape(listed(report.to_redo))}"
+            )
+        if report.unknown:
+            yield (
+                f"  {report.unknown} of the damaged shards were in no manifest; what they held "
+                "counts as not done, too"
+            )
+    if not reports:
+        yield "There are no feature sets to repair."
+
+
+def pack_tables(reports: Sequence[PackReport]) -> Iterator[RenderableType]:
+    """What was merged into what."""
+    for report in reports:
+        name = escape(report.feature_set)
+        if not report.merged:
+            yield f"{name}: nothing to pack; {report.shards} shards"
+            continue
+        where = (
+            "were deleted"
+            if report.deleted
+            else f"lie in its folder aside ({size(report.aside_bytes)}); delete them when you like"
+        )
+        yield (
+            f"{name}: {report.merged} shards packed into {report.made}, {report.shards} shards "
+            f"now; the old ones {where}"
+        )
+        if report.superseded:
+            yield f"  {report.superseded} superseded rows were left out"
+        if report.damaged:
+            yield f"  {report.damaged} damaged shards were left alone: run basket cache repair"
+    if not reports:
+        yield "There are no feature sets to pack."
+
+
+def export_tables(report: ExportReport) -> Iterator[RenderableType]:
+    """Where the features went."""
+    yield (
+        f"{report.videos} videos, {report.segments} segments of {escape(report.feature_set)} -> "
+        f"{escape(str(report.path))} ({report.format}, {size(report.size_bytes)})"
+    )
+
+
+def import_tables(report: ImportReport) -> Iterator[RenderableType]:
+    """What was taken in, and what was not."""
+    there = f", {report.already_there} were there already" if report.already_there else ""
+    yield (
+        f"{report.imported} videos, {report.segments} segments -> {escape(report.feature_set)}"
+        f"{there}"
+    )
+    if report.failed:
+        yield reasons_table("Not imported", report.failed)

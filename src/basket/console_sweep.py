@@ -1,0 +1,156 @@
+"""Tables of sweeps and of paired comparisons; like ``console``, used by the command line alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from basket.evaluate.comparison_words import sentences
+from basket.evaluate.details import p_text
+from basket.evaluate.metric_words import METRICS, UNDEFINED
+
+if TYPE_CHECKING:
+    from basket.evaluate.bootstrap import Interval
+    from basket.evaluate.results import Comparison, Difference
+    from basket.sweep.leaderboard import Leaderboard
+    from basket.workflows_sweep import SweepSummary
+
+#: Rows of a leaderboard that a terminal shows; the JSON and the page have all.
+_SHOWN = 20
+
+
+def sweep_tables(found: SweepSummary) -> Iterator[RenderableType]:
+    """The leaderboard, what was chosen, and its test scores."""
+    yield from leaderboard_tables(found.board)
+    tried = f"{found.board.n_tried} configurations tried"
+    yield f"{tried}, {found.n_computed} fits made now; records in {escape(str(found.folder))}"
+    if found.run is not None:
+        yield f"Chosen by validation {escape(found.board.metric)}: {escape(str(found.run.path))}"
+    if found.report is not None:
+        scores = found.report.primary_run.splits[found.report.main_split]
+        written = ", ".join(
+            f"{words.title} {words.text(scores.metrics[name].mean)}"
+            f"{_bracketed(scores.metrics[name].interval, name)}"
+            for name, words in METRICS.items()
+        )
+        looks = f"; look {found.n_test_looks} at this test set" if found.n_test_looks > 1 else ""
+        yield f"[bold]Test, once, after {tried}:[/] {written}{looks}"
+
+
+def leaderboard_tables(board: Leaderboard) -> Iterator[RenderableType]:
+    """Configurations in order, what each axis is worth, and what failed."""
+    words = METRICS[board.metric]
+    if board.simulated:
+        yield "[yellow]Simulated players: this says nothing about real ones.[/]"
+    table = _table(f"Validation, by {words.title}; {board.n_tried} configurations tried")
+    for column in ("", "head", "features", "pooling"):
+        table.add_column(column, overflow="fold")
+    for name in (board.metric, *(name for name in METRICS if name != board.metric)):
+        table.add_column(METRICS[name].title, justify="right")
+    table.add_column("seeds", justify="right")
+    table.add_column("s", justify="right")
+    for rank, row in enumerate(board.rows[:_SHOWN], start=1):
+        params = " ".join(f"{k}={json.dumps(v)}" for k, v in row.setting.parameters.items())
+        table.add_row(
+            str(rank),
+            escape(f"{row.setting.head} {params}".strip()),
+            escape(" + ".join(row.setting.features) or "the only ones"),
+            escape(row.setting.pooling),
+            f"[bold]{words.text(row.means[board.metric])}[/]"
+            f"{_bracketed(row.intervals[board.metric], board.metric)}",
+            *(METRICS[name].text(row.means[name]) for name in METRICS if name != board.metric),
+            str(row.n_seeds),
+            f"{row.seconds:.2f}",
+        )
+    yield table
+    if len(board.rows) > _SHOWN:
+        yield f"… and {len(board.rows) - _SHOWN} more (--json or --html shows all)"
+    if board.effects:
+        yield _effects(board)
+    if board.n_stale:
+        yield f"{board.n_stale} records of other code, labels or features take no part"
+    for name, reason in board.failures.items():
+        yield f"[red]failed:[/] {escape(name)}: {escape(reason)}"
+
+
+def comparison_tables(
+    comparisons: Sequence[Comparison], skills: Sequence[str]
+) -> Iterator[RenderableType]:
+    """Two runs skill by skill, and in plain sentences what can be told apart."""
+    for compared in comparisons:
+        table = _table(
+            f"{escape(compared.first)} minus {escape(compared.second)} on "
+            f"{escape(compared.split)}: {compared.n_videos} videos, {compared.n_players} players"
+        )
+        table.add_column("skill")
+        for name in compared.metrics:
+            table.add_column(METRICS[name].title, justify="right")
+            table.add_column("95% interval", justify="right")
+            table.add_column("p (Holm)", justify="right")
+        rows = [("mean", [each.mean for each in compared.metrics.values()])]
+        rows += [
+            (escape(skill), [each.per_skill[index] for each in compared.metrics.values()])
+            for index, skill in enumerate(skills)
+        ]
+        for name, differences in rows:
+            cells = zip(compared.metrics, differences, strict=True)
+            table.add_row(name, *(text for cell in cells for text in _difference(*cell)))
+        yield table
+        yield from (escape(sentence) for sentence in sentences(compared))
+        if compared.n_dropped:
+            yield f"{compared.n_dropped} videos that only one of the two scored take no part"
+
+
+def _difference(metric: str, found: Difference) -> tuple[str, str, str]:
+    words = METRICS[metric]
+    change = words.change_text(found.value).removesuffix(" points")
+    low_high = (
+        UNDEFINED
+        if found.interval is None
+        else " to ".join(
+            words.text(end, signed=True).removesuffix("%")
+            for end in (found.interval.low, found.interval.high)
+        )
+    )
+    return change, low_high, UNDEFINED if math.isnan(found.p_holm) else p_text(found.p_holm)
+
+
+def _effects(board: Leaderboard) -> Table:
+    words = METRICS[board.metric]
+    table = _table(f"Change of {words.title} against the average of its axis")
+    for column in ("axis", "value"):
+        table.add_column(column, overflow="fold")
+    for column in ("change", "95% interval", "n", "s"):
+        table.add_column(column, justify="right")
+    shown = None
+    for each in board.effects:
+        ends = (
+            UNDEFINED
+            if each.interval is None
+            else f"{words.change_text(each.interval.low).removesuffix(' points')} to "
+            f"{words.change_text(each.interval.high).removesuffix(' points')}"
+        )
+        table.add_row(
+            escape(each.axis) if each.axis != shown else "",
+            escape(each.value),
+            words.change_text(each.effect).removesuffix(" points"),
+            ends,
+            str(each.n_settings),
+            f"{each.seconds:.2f}",
+        )
+        shown = each.axis
+    return table
+
+
+def _bracketed(interval: Interval | None, metric: str) -> str:
+    return f" ({METRICS[metric].range_text(interval)})" if interval else ""
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))

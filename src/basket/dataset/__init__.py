@@ -1,0 +1,35 @@
+"""What the labels say: skills, label tables, data set layout."""
+
+from basket.dataset.labels import LabelTable, guess_video_root, read_labels, shared_players
+from basket.dataset.layout import (
+    SPLIT_FILES,
+    BasketFolder,
+    find_basket,
+    find_videos,
+    is_simulated,
+    parse_reel_name,
+    player_key,
+    resolve_video,
+)
+from basket.dataset.skills import GROUPS, LEVEL_NAMES, N_LEVELS, SKILLS, Skill, skill_named
+
+__all__ = [
+    "GROUPS",
+    "LEVEL_NAMES",
+    "N_LEVELS",
+    "SKILLS",
+    "SPLIT_FILES",
+    "BasketFolder",
+    "LabelTable",
+    "Skill",
+    "find_basket",
+    "find_videos",
+    "guess_video_root",
+    "is_simulated",
+    "parse_reel_name",
+    "player_key",
+    "read_labels",
+    "resolve_video",
+    "shared_players",
+    "skill_named",
+]

@@ -1,0 +1,77 @@
+"""Every error basket raises on purpose.
+
+The tree, and the exit code each branch ends a command with::
+
+    BasketError                  1   one readable sentence, never a traceback
+    ├── UsageError               2   an option, a model name or a specification is wrong
+    ├── LabelError               1   a label file says something impossible
+    ├── VideoError               1   a video cannot be read (one video, not the run)
+    ├── WeightsError             1   a checkpoint is missing, damaged or not what it claims
+    ├── CacheError               1   the cache cannot do what was asked
+    │   ├── FormatVersionError   1   written by another version of the format
+    │   ├── IdentityError        1   features of two different identities would be mixed
+    │   └── IntegrityError       4   bytes at rest are not what was written
+    ├── RunError                 1   a run folder is missing, foreign or damaged
+    ├── MissingDependencyError   1   an optional package is needed and absent
+    └── Interrupted             75   stopped by a signal; what was finished is committed
+
+A message says what happened, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class BasketError(Exception):
+    """Base of all deliberate errors; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(BasketError):
+    """An option, a name or a specification is wrong."""
+
+    exit_code = 2
+
+
+class LabelError(BasketError):
+    """A label file says something impossible."""
+
+
+class VideoError(BasketError):
+    """One video cannot be read; the reason is recorded beside its id."""
+
+
+class WeightsError(BasketError):
+    """A checkpoint is missing, damaged or not what it claims to be."""
+
+
+class CacheError(BasketError):
+    """The cache cannot do what was asked."""
+
+
+class FormatVersionError(CacheError):
+    """A cache was written by another version of the format."""
+
+
+class IdentityError(CacheError):
+    """Features of two different identities would be mixed."""
+
+
+class IntegrityError(CacheError):
+    """Bytes at rest are not what was written."""
+
+    exit_code = 4
+
+
+class RunError(BasketError):
+    """A run folder is missing, foreign, damaged or of another version."""
+
+
+class MissingDependencyError(BasketError):
+    """An optional package is needed here and is not installed."""
+
+
+class Interrupted(BasketError):
+    """Stopped by a signal; everything finished is committed and the next run resumes."""
+
+    exit_code = 75

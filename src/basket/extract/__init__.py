@@ -1,0 +1,1 @@
+"""Videos to features: segments, decoders, backbones and the pipeline between them."""

@@ -1,0 +1,162 @@
+"""From batches of clips to the features of whole videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.cache import VideoFeatures
+from basket.errors import VideoError
+from basket.extract.backbones.base import Backbone, Streams
+from basket.extract.clips import count_valid_frames, planned_shapes
+from basket.extract.decode import DECODERS, VideoInfo, decoder_name
+from basket.extract.decoding import Batch, Finished, Job, Opened, Source, WantedClips, decode_job
+from basket.extract.segments import SegmentPlan
+
+
+def stream_at_scale(stream: str, scale: int) -> str:
+    """Name of a stream seen through windows k times as long.
+
+    >>> stream_at_scale("pooled", 1), stream_at_scale("pooled", 2)
+    ('pooled', 'pooled@2')
+    """
+    return stream if scale == 1 else f"{stream}@{scale}"
+
+
+def average_crops(streams: Streams, *, crops: int) -> Streams:
+    """Average the rows of the several crops of each clip.
+
+    Parameters
+    ----------
+    streams : mapping of str to ndarray, float32, (n * crops, D)
+    crops : int
+
+    Returns
+    -------
+    mapping of str to ndarray, float32, (n, D)
+    """
+    if crops == 1:
+        return streams
+    return {
+        name: values.reshape(-1, crops, values.shape[1]).mean(axis=1)
+        for name, values in streams.items()
+    }
+
+
+@dataclass
+class VideoInProgress:
+    """One open video: its segments, and the features that have come in so far, per backbone.
+
+    Parameters
+    ----------
+    opened : Opened
+    decoded : bool
+        All of its clips have been decoded.
+    failed : bool
+        It ended with a reason; clips of it that are still around are not worth embedding.
+    """
+
+    opened: Opened
+    decoded: bool = False
+    failed: bool = False
+    features: dict[int, dict[str, npt.NDArray[np.float32]]] = field(default_factory=dict)
+    clips_left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clips_left = len(self.opened.segments) * len(self.opened.job.wanted)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every clip has been decoded and embedded."""
+        return self.decoded and self.clips_left == 0 and not self.failed
+
+    def put(self, wanted: WantedClips, segments: npt.NDArray[np.int64], streams: Streams) -> None:
+        """Store the embedded streams of some segments, ``(n, D)`` each."""
+        mine = self.features.setdefault(wanted.backbone, {})
+        for name, values in streams.items():
+            stream = stream_at_scale(name, wanted.shape.scale)
+            if stream not in mine:
+                shape = (len(self.opened.segments), values.shape[1])
+                # What is never filled must not look like a number: the last check refuses it.
+                mine[stream] = np.full(shape, np.nan, np.float32)
+            mine[stream][segments] = values
+        self.clips_left -= len(segments)
+
+    def features_of(self, backbone: int, n_frames: int) -> VideoFeatures:
+        """The features for one backbone as the cache stores them, float16."""
+        segments = self.opened.segments
+        with np.errstate(over="ignore"):  # an overflow is told by why_not_storable
+            halves = {
+                stream: values.astype(np.float16)
+                for stream, values in self.features[backbone].items()
+            }
+        return VideoFeatures(
+            features=halves,
+            start_s=np.array([segment.start_s for segment in segments]),
+            end_s=np.array([segment.end_s for segment in segments]),
+            frames_valid=count_valid_frames(
+                segments, n_frames, duration_s=self.opened.info.duration_s
+            ),
+        )
+
+
+def why_not_storable(features: VideoFeatures) -> str:
+    """Why features must not be stored, in a sentence; an empty string when they may be."""
+    for stream, values in features.features.items():
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            return (
+                f"stream {stream} of segment {bad[0]} is not finite in float16 "
+                f"({len(bad)} of {len(values)} segments)"
+            )
+    return ""
+
+
+def features_of_video(
+    path: str | Path,
+    *,
+    backbones: Sequence[Backbone],
+    plan: SegmentPlan,
+    decoder: str = "pyav",
+    batch_size: int = 16,
+) -> tuple[VideoInfo, list[VideoFeatures]]:
+    """Features of one video for each backbone, without a cache: the same numbers as with one.
+
+    Raises
+    ------
+    VideoError
+        The video cannot be read, or its features are not finite.
+    """
+    shapes = tuple(
+        WantedClips(position, shape)
+        for position, backbone in enumerate(backbones)
+        for shape in planned_shapes(backbone.spec, plan)
+    )
+    job = Job(Source(str(path), Path(path)), -1, -1, shapes)
+    video: VideoInProgress | None = None
+    for message in decode_job(
+        job, DECODERS[decoder_name(decoder)], plan=plan, batch_size=batch_size
+    ):
+        if isinstance(message, Opened):
+            video = VideoInProgress(message)
+        elif isinstance(message, Batch) and video is not None:
+            clips, crops = message.pixels.shape[:2]
+            flat = message.pixels.reshape(clips * crops, *message.pixels.shape[2:])
+            streams = backbones[message.wanted.backbone].embed(flat)
+            video.put(message.wanted, message.segments, average_crops(streams, crops=crops))
+        elif isinstance(message, Finished) and message.reason:
+            raise VideoError(message.reason)
+    if video is None:
+        raise VideoError("the decoder said nothing about the file")
+    features = [
+        video.features_of(position, backbone.spec.frames)
+        for position, backbone in enumerate(backbones)
+    ]
+    for each in features:
+        if reason := why_not_storable(each):
+            raise VideoError(reason)
+    return video.opened.info, features

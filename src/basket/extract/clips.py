@@ -1,0 +1,231 @@
+"""Clips of a video for several backbones and scales from one pass over its frames.
+
+Every backbone asks for its own instants in its own geometry. All of them are merged into one
+ascending list, so that each frame is decoded once, turned into a picture once per geometry, and
+copied to whatever clips show it. At most the clips that are open at one time are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from basket.extract.backbones.base import BackboneSpec, FrameGeometry
+from basket.extract.decode.base import SLACK_S, Decoder
+from basket.extract.segments import Segment, SegmentPlan, frame_times
+
+#: Frames of at most so many pixels are resized by Pillow.
+_SMALL_PX = 512 * 512
+_RESAMPLE = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """What one backbone wants of each segment.
+
+    Parameters
+    ----------
+    frames : int
+        T.
+    geometry : FrameGeometry
+    scale : int
+        k: the window is k times as long around the same centre.
+    """
+
+    frames: int
+    geometry: FrameGeometry
+    scale: int = 1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames of one segment in one shape.
+
+    Parameters
+    ----------
+    segment : int
+        Position of the segment in the plan.
+    shape : int
+        Position of the shape in the list of shapes.
+    pixels : ndarray, uint8, (C, T, H, W, 3)
+        C crops: 1, or 3 for ``three`` (left, centre, right; top to bottom when upright).
+    """
+
+    segment: int
+    shape: int
+    pixels: npt.NDArray[np.uint8]
+
+
+def segments_of(plan: SegmentPlan, decoder: Decoder) -> list[Segment]:
+    """The segments of an open video under a plan, moved to its key frames where the plan says so.
+
+    Parameters
+    ----------
+    plan : SegmentPlan
+    decoder : Decoder
+    """
+    return plan.segments(decoder.info.duration_s, keyframes_s=decoder.keyframes_s)
+
+
+def read_clips(
+    decoder: Decoder, segments: Sequence[Segment], shapes: Sequence[ClipShape]
+) -> Iterator[Clip]:
+    """Decode the clips of all segments in all shapes, in the order in which they are complete.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        An open video.
+    segments : sequence of Segment
+    shapes : sequence of ClipShape
+
+    Yields
+    ------
+    Clip
+        ``len(segments) * len(shapes)`` of them.
+
+    Raises
+    ------
+    VideoError
+        The file is damaged.
+    """
+    duration_s = decoder.info.duration_s
+    times_s = [
+        frame_times(segment, shape.frames, duration_s=duration_s, scale=shape.scale)
+        for segment in segments
+        for shape in shapes
+    ]
+    if not times_s:
+        return
+    lengths = [len(times) for times in times_s]
+    clip_of = np.repeat(np.arange(len(times_s)), lengths)
+    slot_of = np.concatenate([np.arange(length) for length in lengths])
+    instants = np.concatenate(times_s)
+    order = np.argsort(instants, kind="stable")
+    open_clips: dict[int, npt.NDArray[np.uint8]] = {}
+    pictures: dict[FrameGeometry, npt.NDArray[np.uint8]] = {}
+    shown = -1
+    for position, frame in zip(order.tolist(), decoder.frames_at(instants[order]), strict=True):
+        if frame.index != shown:
+            shown, pictures = frame.index, {}
+        clip, slot = int(clip_of[position]), int(slot_of[position])
+        segment, shape_index = divmod(clip, len(shapes))
+        shape = shapes[shape_index]
+        if shape.geometry not in pictures:
+            pictures[shape.geometry] = resize_frame(frame.rgb, shape.geometry)
+        picture = pictures[shape.geometry]
+        if clip not in open_clips:
+            crops, height, width, channels = picture.shape
+            open_clips[clip] = np.empty((crops, shape.frames, height, width, channels), np.uint8)
+        open_clips[clip][:, slot] = picture
+        # The instants of one clip ascend, so its last slot is the last to be filled.
+        if slot == shape.frames - 1:
+            yield Clip(segment, shape_index, open_clips.pop(clip))
+
+
+def count_valid_frames(
+    segments: Sequence[Segment], n_frames: int, *, duration_s: float
+) -> npt.NDArray[np.int32]:
+    """Frames of each segment's clip that lie within the video; the others repeat its last one.
+
+    Returns
+    -------
+    ndarray, int32, (len(segments),)
+    """
+    return np.array(
+        [
+            (frame_times(segment, n_frames, duration_s=duration_s) < duration_s - SLACK_S).sum()
+            for segment in segments
+        ],
+        dtype=np.int32,
+    )
+
+
+def planned_shapes(spec: BackboneSpec, plan: SegmentPlan) -> list[ClipShape]:
+    """The shapes a backbone needs under a plan: one per scale, in the plan's crop."""
+    geometry = spec.geometry
+    if not spec.fixed_geometry and plan.crop != "center":
+        geometry = replace(geometry, crop=plan.crop)
+    return [ClipShape(spec.frames, geometry, scale) for scale in plan.scales]
+
+
+def resize_frame(rgb: npt.NDArray[np.uint8], geometry: FrameGeometry) -> npt.NDArray[np.uint8]:
+    """Turn a frame into the picture(s) a backbone sees, antialiased.
+
+    Parameters
+    ----------
+    rgb : ndarray, uint8, (H, W, 3)
+    geometry : FrameGeometry
+
+    Returns
+    -------
+    ndarray, uint8, (C, height_px, width_px, 3)
+        C is 3 for the crop ``three``, else 1.
+
+    Notes
+    -----
+    Large frames go through torch: its resampling of bytes is Pillow's algorithm, vectorised, a
+    fifth of Pillow's time and a mean difference of 0.002/255 (docs/decoding.md). For small ones
+    Pillow is fast enough, and a process that sees only those need not import torch.
+    """
+    height_px, width_px = rgb.shape[:2]
+    size = _resized_size(height_px, width_px, geometry)
+    if size == (height_px, width_px):
+        whole = rgb
+    elif height_px * width_px <= _SMALL_PX:
+        mode = _RESAMPLE[geometry.resample]
+        whole = np.asarray(Image.fromarray(rgb).resize(size[::-1], mode))
+    else:
+        whole = _resize_with_torch(rgb, size, geometry.resample)
+    return np.stack(
+        [
+            whole[top : top + geometry.height_px, left : left + geometry.width_px]
+            for top, left in _crop_corners(*size, geometry)
+        ]
+    )
+
+
+def _resize_with_torch(
+    rgb: npt.NDArray[np.uint8], size: tuple[int, int], mode: str
+) -> npt.NDArray[np.uint8]:
+    import torch
+
+    # torch refuses to promise that it does not write; what cannot be written to is copied.
+    pixels = torch.from_numpy(rgb if rgb.flags.writeable else rgb.copy())
+    resized = torch.nn.functional.interpolate(
+        pixels.permute(2, 0, 1)[None], size=size, mode=mode, antialias=True
+    )
+    return np.asarray(resized[0].permute(1, 2, 0).numpy(), dtype=np.uint8)
+
+
+def _resized_size(height_px: int, width_px: int, geometry: FrameGeometry) -> tuple[int, int]:
+    """Height and width of the whole frame before anything is cut off."""
+    if geometry.crop == "squash":
+        return geometry.height_px, geometry.width_px
+    # The processors of transformers: shorter side to N, longer to int(N * long / short).
+    short, side = min(height_px, width_px), geometry.shorter_side_px
+    size = (
+        side if height_px == short else int(side * height_px / short),
+        side if width_px == short else int(side * width_px / short),
+    )
+    if size[0] < geometry.height_px or size[1] < geometry.width_px:
+        raise ValueError(f"shorter_side_px {side} is smaller than the crop {geometry}")
+    return size
+
+
+def _crop_corners(height_px: int, width_px: int, geometry: FrameGeometry) -> list[tuple[int, int]]:
+    """Top and left of each picture in a frame of this size."""
+    spare = (height_px - geometry.height_px, width_px - geometry.width_px)
+    centre = (spare[0] // 2, spare[1] // 2)
+    if geometry.crop != "three":
+        return [centre]
+    if spare[1] >= spare[0]:
+        return [(centre[0], 0), centre, (centre[0], spare[1])]
+    return [(0, centre[1]), centre, (spare[0], centre[1])]

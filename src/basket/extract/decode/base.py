@@ -1,0 +1,152 @@
+"""What a decoder is: a file opened once, the frames on display at given instants, in order.
+
+"On display at t" is the last frame whose timestamp is at most t (1 µs of slack). Time 0 is the
+first frame's timestamp and the duration ends with the last frame. Past that end the last frame
+repeats, and is not counted as valid. A decoder never hides an error and never returns another frame
+instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.errors import VideoError
+
+#: Slack when a time is compared with a timestamp: containers round to their time base.
+SLACK_S = 1e-6
+
+# Caps on what a file may claim before anything is allocated for it.
+MAX_SIDE_PX = 8192
+MAX_DURATION_S = 4 * 3600.0
+MAX_FPS = 240.0
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file really holds, after a scan of its packets.
+
+    Parameters
+    ----------
+    duration_s : float
+        From the first frame's timestamp to the end of the last frame.
+    fps : float
+        Frames divided by duration.
+    width_px, height_px : int
+        Of the picture as shown, rotation applied.
+    frames : int
+    rotation_deg : int
+        Clockwise turn that was applied: 0, 90, 180 or 270.
+    codec, pixel_format : str
+    note : str
+        What a person should know (``truncated: ...``); empty when all is well.
+    """
+
+    duration_s: float
+    fps: float
+    width_px: int
+    height_px: int
+    frames: int
+    rotation_deg: int = 0
+    codec: str = ""
+    pixel_format: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DisplayedFrame:
+    """The frame on display at an asked-for instant.
+
+    Parameters
+    ----------
+    rgb : ndarray, uint8, (H, W, 3)
+        Shared between instants that show the same frame: do not write to it.
+    index : int
+        Position of the frame in presentation order.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    index: int
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """One open video file."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file holds."""
+        ...
+
+    @property
+    def keyframes_s(self) -> npt.NDArray[np.float64]:
+        """Timestamps of the key frames, in seconds from the first frame, rising; float64, (k,)."""
+        ...
+
+    def frames_at(self, times_s: npt.NDArray[np.float64]) -> Iterator[DisplayedFrame]:
+        """Yield the frame on display at each instant.
+
+        Parameters
+        ----------
+        times_s : ndarray, float64, (n,)
+            Ascending, in seconds from the first frame.
+
+        Raises
+        ------
+        VideoError
+            The file is damaged there, or ends before its index says.
+        """
+        ...
+
+
+class OpenDecoder(Protocol):
+    """What the decoder registry holds: a path becomes an open decoder.
+
+    One that can decode on an accelerator takes a further keyword ``device`` with a default; the
+    registry promises ``threads`` only.
+    """
+
+    def __call__(self, path: Path, *, threads: int = 1) -> AbstractContextManager[Decoder]:
+        """Open ``path``; leaving the context closes it. Raises VideoError."""
+        ...
+
+
+def check_regular_file(path: Path) -> None:
+    """Refuse what is no ordinary file with bytes in it, before a parser sees it.
+
+    Raises
+    ------
+    VideoError
+    """
+    try:
+        if not path.is_file():
+            raise VideoError("no such file" if not path.exists() else "not a regular file")
+        if path.stat().st_size == 0:
+            raise VideoError("the file is empty")
+    except OSError as error:
+        raise VideoError(f"cannot be read: {error.strerror}") from error
+
+
+def check_limits(info: VideoInfo) -> VideoInfo:
+    """Refuse sizes, durations and rates that no reel has.
+
+    Raises
+    ------
+    VideoError
+    """
+    if max(info.width_px, info.height_px) > MAX_SIDE_PX:
+        raise VideoError(
+            f"{info.width_px}x{info.height_px} pixels; at most {MAX_SIDE_PX} a side are accepted"
+        )
+    if info.duration_s > MAX_DURATION_S:
+        hours = MAX_DURATION_S / 3600
+        raise VideoError(f"{info.duration_s:.0f} s long; at most {hours:.0f} h are accepted")
+    if info.frames > 1 and info.fps > MAX_FPS:
+        raise VideoError(f"{info.fps:.0f} frames per second; at most {MAX_FPS:.0f} are accepted")
+    return info

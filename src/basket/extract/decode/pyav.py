@@ -1,0 +1,240 @@
+"""Decoding with PyAV: exact by the table of frames, fast by decoding only what must be decoded.
+
+The wanted frames fall into runs: a new run begins where a key frame lies far enough ahead to jump
+to. Each run is one seek, its packets up to the last wanted one, and a drain of the decoder. In
+H.264 the frames that no other frame refers to are left out when they are not wanted (about half of
+an ordinary reel), which changes no other frame. Every frame that comes out is identified by its
+timestamp: a seek that lands elsewhere, or a frame that does not come, is noticed and tried again
+from further back, never replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.errors import VideoError
+from basket.extract.decode.base import DisplayedFrame, VideoInfo, check_limits
+from basket.extract.decode.index import FrameTable, open_stream, scan_packets
+
+if TYPE_CHECKING:
+    import av.container
+    import av.video
+
+#: A seek must save at least this many frames; a dense plan is then one long run without seeks.
+_WORTH_A_SEEK = 8
+
+#: Codecs whose unreferenced frames FFmpeg leaves out without touching the others. (In HEVC it has
+#: no such notion; elsewhere it is not worth a proof.)
+_SKIPPING_IS_EXACT = frozenset({"h264"})
+
+
+#: How many key frames before the nearest one to start, one attempt after the other: seeks of some
+#: containers land late, and some frames need more than the nearest key frame. No more than that: a
+#: file with one bad frame among thousands of key frames must not be decoded thousands of times.
+_ATTEMPTS = (0, 0, 1, 4, 16)
+
+
+@contextmanager
+def open_pyav(path: Path, *, threads: int = 1) -> Iterator[PyAVDecoder]:
+    """Open a video file with PyAV.
+
+    Parameters
+    ----------
+    path : Path
+        A regular local file.
+    threads : int, default=1
+        Threads of the codec. One is best where several videos are decoded at once.
+
+    Raises
+    ------
+    VideoError
+        Not a video, damaged, or beyond the caps on size, duration and rate.
+    """
+    with open_stream(path) as (container, stream):
+        yield PyAVDecoder(container, stream, threads)
+
+
+class PyAVDecoder:
+    """One open file; see :class:`basket.extract.decode.base.Decoder`."""
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.video.stream.VideoStream,
+        threads: int,
+    ) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._container = container
+        self._stream = stream
+        self._codec = stream.codec_context
+        # What the codec notices is an error, not a patched picture that later frames build on.
+        self._codec.options = {"err_detect": "explode"}
+        self._codec.thread_type = "AUTO" if threads != 1 else "NONE"
+        self._codec.thread_count = threads
+        # One for all frames: making a converter costs as much as converting.
+        self._reformatter = VideoReformatter()
+        self._can_skip = False
+        self._table = scan_packets(container, stream)
+        # Looking at one frame is the only way to learn its rotation and true size.
+        first = next(iter(self._decode(np.zeros(1, np.int64))))[1]
+        self._info = _describe(self._table, first, self._codec.name)
+        self._quarter_turns = self._info.rotation_deg // 90
+        self._interlaced = bool(first.interlaced_frame)
+        # Two fields of one frame may differ in whether others refer to them.
+        self._can_skip = self._codec.name in _SKIPPING_IS_EXACT and not self._interlaced
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file holds."""
+        return self._info
+
+    @property
+    def keyframes_s(self) -> npt.NDArray[np.float64]:
+        """Timestamps of the key frames, in seconds from the first frame."""
+        return self._table.keyframes_s
+
+    @property
+    def table(self) -> FrameTable:
+        """Timestamps and key frames of the file."""
+        return self._table
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether its pictures are made of two fields."""
+        return self._interlaced
+
+    def frames_at(self, times_s: npt.NDArray[np.float64]) -> Iterator[DisplayedFrame]:
+        """Yield the frame on display at each of the ascending instants ``times_s``."""
+        wanted, repeats = np.unique(self._table.on_display(times_s), return_counts=True)
+        for (index, frame), count in zip(self._decode(wanted), repeats.tolist(), strict=True):
+            displayed = DisplayedFrame(self._to_rgb(frame), index)
+            for _ in range(count):
+                yield displayed
+
+    def _to_rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        # rot90 turns counter-clockwise, the table of rotations is clockwise.
+        turned = np.rot90(rgb, -self._quarter_turns) if self._quarter_turns else rgb
+        return np.ascontiguousarray(turned, dtype=np.uint8)
+
+    def _decode(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield ``(index, frame)`` for each of the rising ``wanted`` indices, or raise."""
+        import av
+
+        for run in runs(wanted, self._table.keys):
+            missing, cause = run.tolist(), None
+            for attempt, back in enumerate(_ATTEMPTS):
+                key = int(np.searchsorted(self._table.keys, missing[0], side="right")) - 1
+                try:
+                    for frame in self._frames_from(max(key - back, 0), missing, skip=attempt == 0):
+                        yield missing.pop(0), frame
+                except av.InvalidDataError as error:
+                    cause = error
+                if not missing:
+                    break
+            else:
+                raise VideoError(
+                    f"damaged: the frame at {self._table.times_s[missing[0]]:.3f} s is in the "
+                    "index of the file but does not decode"
+                ) from cause
+
+    def _frames_from(self, key: int, missing: list[int], *, skip: bool) -> Iterator[av.VideoFrame]:
+        """Decode from a key frame on; yield the ``missing`` frames until one does not come."""
+        sound = True
+        targets = iter(self._table.pts[missing].tolist())
+        target = next(targets)
+        for frame in self._all_frames_from(key, set(self._table.pts[missing].tolist()), skip=skip):
+            # A patched picture spoils what follows it, up to the next key frame.
+            sound = not frame.is_corrupt and (sound or frame.key_frame)
+            if frame.pts is None or frame.pts < target:
+                continue
+            if frame.pts > target or not sound:
+                return
+            yield frame
+            following = next(targets, None)
+            if following is None:
+                return
+            target = following
+
+    def _all_frames_from(
+        self, key: int, wanted_pts: set[int], *, skip: bool
+    ) -> Iterator[av.VideoFrame]:
+        """Frames from a key frame on, at least the wanted ones, in presentation order."""
+        import av
+
+        codec, to_send = self._codec, len(wanted_pts)
+        may_skip = skip and self._can_skip
+        start = int(self._table.keys[key]) if key else 0
+        start_pts = int(self._table.pts[start])
+        seek_to = int(self._table.seek_to[start])
+        self._container.seek(seek_to, stream=self._stream, backward=True, any_frame=False)
+        codec.flush_buffers()
+        for packet in self._container.demux(self._stream):
+            if packet.is_corrupt:  # where the scan stopped too: the file is cut off here
+                break
+            if packet.size == 0:  # not in the table either; the last one would drain the codec
+                continue
+            is_wanted = packet.pts in wanted_pts
+            codec.skip_frame = "NONREF" if may_skip and not is_wanted else "DEFAULT"
+            try:
+                yield from codec.decode(packet)
+            except av.InvalidDataError:
+                # Frames shown before the key frame but stored behind it need what lies before it
+                # (an open group of pictures). None is wanted, and none that follows needs them.
+                if packet.pts is None or packet.pts >= start_pts:
+                    raise
+            to_send -= is_wanted
+            if not to_send:
+                break
+        yield from codec.decode(None)
+
+
+def runs(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Split rising frame indices where jumping to a key frame saves decoding.
+
+    Parameters
+    ----------
+    wanted, keys : ndarray, int64
+        Rising indices of the wanted frames and of the key frames.
+
+    Returns
+    -------
+    list of ndarray, int64
+        Their concatenation is ``wanted``. Each group of pictures belongs to one run only.
+
+    Examples
+    --------
+    >>> [run.tolist() for run in runs(np.array([0, 3, 45, 46, 52]), np.arange(0, 60, 10))]
+    [[0, 3], [45, 46, 52]]
+    """
+    key_before = keys[np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)]
+    jumps = np.flatnonzero(key_before[1:] - wanted[:-1] > _WORTH_A_SEEK) + 1
+    return [run for run in np.split(wanted, jumps) if len(run)]
+
+
+def _describe(table: FrameTable, first: av.VideoFrame, codec: str) -> VideoInfo:
+    rotation_deg = -int(first.rotation) % 360
+    if rotation_deg % 90:
+        raise VideoError(f"rotated by {rotation_deg} degrees; only right angles are handled")
+    turned = rotation_deg % 180 == 90
+    frames = len(table.pts)
+    return check_limits(
+        VideoInfo(
+            duration_s=table.duration_s,
+            fps=frames / table.duration_s,
+            width_px=first.height if turned else first.width,
+            height_px=first.width if turned else first.height,
+            frames=frames,
+            rotation_deg=rotation_deg,
+            codec=codec,
+            pixel_format=first.format.name,
+            note=table.note,
+        )
+    )

@@ -1,0 +1,170 @@
+"""What an extraction would cost, from a short look at the real files: nothing is written.
+
+A sample of the videos is opened (a packet scan, no decoding) to learn how long they are; a few
+segments of some of them are decoded, and one batch goes through every backbone. The rest is
+arithmetic, and says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from basket.errors import VideoError
+from basket.extract.assembly import average_crops
+from basket.extract.backbones.base import Backbone
+from basket.extract.clips import planned_shapes, read_clips, segments_of
+from basket.extract.decode import DECODERS, decoder_name
+from basket.extract.decoding import Job
+from basket.extract.segments import SegmentPlan
+
+_OPENED = 24  # videos whose length is looked up
+_DECODED = 3  # videos of which some segments are decoded
+_SEGMENTS = 6
+_BATCH = 4
+_ROW_BYTES = 20  # start, end and valid frames of a segment
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an extraction would cost.
+
+    Parameters
+    ----------
+    videos, already_there : int
+        To do, and done.
+    sampled, unreadable : int
+        Videos that were opened, and how many of those could not be.
+    segments, clips, frames : int
+        Extrapolated from the sample; frames are those shown to a backbone, each decoded once.
+    cache_bytes, free_bytes : int
+        What the features will take, and what is free where they go.
+    decode_s, forward_s : float
+        Seconds on the cores (and the device) there are, were each alone.
+    total_s : float
+        Their sum on a CPU, where both share the cores; the larger on a GPU.
+    """
+
+    videos: int
+    already_there: int
+    sampled: int
+    unreadable: int
+    segments: int
+    clips: int
+    frames: int
+    cache_bytes: int
+    free_bytes: int
+    decode_s: float
+    forward_s: float
+    total_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def estimate(
+    jobs: Sequence[Job],
+    *,
+    already_there: int,
+    backbones: Sequence[Backbone],
+    plan: SegmentPlan,
+    cache: Path,
+    decoder: str,
+    workers: int,
+    device: str,
+) -> Estimate:
+    """Estimate the cost of the jobs of an extraction.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        What is left to do.
+    already_there : int
+        Videos that need nothing.
+    backbones, plan, decoder, workers, device
+        As for the extraction.
+    cache : Path
+        Where the features would go; need not exist.
+    """
+    sample = _spread(jobs, _OPENED)
+    lengths, clip_s = _look(sample, plan, decoder)
+    per_video = float(np.mean([n for n in lengths if n])) if any(lengths) else 0.0
+    readable = sum(1 for n in lengths if n) / len(lengths) if lengths else 0.0
+    segments = round(per_video * readable * len(jobs))
+    shapes = [planned_shapes(backbone.spec, plan) for backbone in backbones]
+    frames = segments * sum(shape.frames for each in shapes for shape in each)
+    forward_s = sum(
+        _embed_seconds(backbone, crops=3 if each[0].geometry.crop == "three" else 1) * len(each)
+        for backbone, each in zip(backbones, shapes, strict=True)
+    )
+    widths = [width for backbone in backbones for width in backbone.spec.streams.values()]
+    row_bytes = sum(widths) * 2 * len(plan.scales) + _ROW_BYTES * len(backbones)
+    decode_total_s, forward_total_s = clip_s * segments / workers, forward_s * segments
+    shared = not device.startswith("cuda")
+    return Estimate(
+        videos=len(jobs),
+        already_there=already_there,
+        sampled=len(lengths),
+        unreadable=sum(1 for n in lengths if not n),
+        segments=segments,
+        clips=segments * sum(map(len, shapes)),
+        frames=frames,
+        cache_bytes=segments * row_bytes,
+        free_bytes=shutil.disk_usage(nearest_existing(cache)).free,
+        decode_s=decode_total_s,
+        forward_s=forward_total_s,
+        total_s=decode_total_s + forward_total_s
+        if shared
+        else max(decode_total_s, forward_total_s),
+    )
+
+
+def _spread(jobs: Sequence[Job], count: int) -> list[Job]:
+    """Jobs at even distances over the list."""
+    positions = np.unique(np.linspace(0, len(jobs) - 1, min(count, len(jobs))).astype(int))
+    return [jobs[position] for position in positions]
+
+
+def _look(sample: Sequence[Job], plan: SegmentPlan, decoder: str) -> tuple[list[int], float]:
+    """Segments of each sampled video (0: unreadable), and seconds of decoding per segment."""
+    lengths, seconds, decoded = [], 0.0, 0
+    measured = 0
+    for job in sample:
+        try:
+            with DECODERS[decoder_name(decoder)](job.source.path) as video:
+                segments = segments_of(plan, video)
+                lengths.append(len(segments))
+                if measured < _DECODED:
+                    few = segments[:_SEGMENTS]
+                    start_s = time.perf_counter()
+                    for _ in read_clips(video, few, [each.shape for each in job.wanted]):
+                        pass
+                    seconds += time.perf_counter() - start_s
+                    decoded += len(few)
+                    measured += 1
+        except VideoError:
+            lengths.append(0)
+    return lengths, seconds / decoded if decoded else 0.0
+
+
+def _embed_seconds(backbone: Backbone, *, crops: int) -> float:
+    """Seconds that one clip (with its crops) takes, after a warm-up."""
+    spec = backbone.spec
+    shape = (_BATCH * crops, spec.frames, spec.geometry.height_px, spec.geometry.width_px, 3)
+    clips = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    average_crops(backbone.embed(clips), crops=crops)
+    start_s = time.perf_counter()
+    average_crops(backbone.embed(clips), crops=crops)
+    return (time.perf_counter() - start_s) / _BATCH
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or its nearest ancestor that exists: where its bytes would go."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())

@@ -1,0 +1,347 @@
+"""Killable decode processes: clips come back through shared memory, a bad file costs one video.
+
+Pebble runs one task per video in spawned processes and replaces the ones that die or are cancelled.
+Each running task has a lane: a block of shared memory cut into slots. A worker fills free slots and
+says so over its own connection; the parent copies the clips out and gives the slot back. A worker
+that hangs, crashes or runs out of memory takes nothing with it but its own connection.
+
+Which deaths count against a video: only those that this living parent saw. Such a video is tried
+again alone, after all others, and given up when it kills its worker twice there.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import multiprocessing
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Listener, wait
+from multiprocessing.shared_memory import SharedMemory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from basket.errors import BasketError
+from basket.extract.attempts import Attempts
+from basket.extract.decode_worker import SLOTS, decode_in_worker, prepare_worker, slot_bytes
+from basket.extract.decoding import Batch, Finished, Job, Message, Opened
+from basket.extract.segments import SegmentPlan
+from basket.extract.signals import stop_requested
+
+if TYPE_CHECKING:
+    from pebble import ProcessFuture
+
+_POLL_S = 0.2
+_ALONE_DEATHS = 2
+_FIRST_WORDS_S = 1.0
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What one video may cost.
+
+    Parameters
+    ----------
+    timeout_s : float
+        Seconds of decoding; waiting for the network to take clips does not count.
+    memory_bytes : int
+        Private memory of a decode process (Linux).
+    """
+
+    timeout_s: float = 900.0
+    memory_bytes: int = 4 << 30
+
+
+@contextmanager
+def decoding_processes(
+    jobs: Sequence[Job],
+    *,
+    decoder: str,
+    plan: SegmentPlan,
+    workers: int,
+    limits: WorkerLimits,
+    attempts: Attempts,
+) -> Iterator[Iterator[Message]]:
+    """Decode jobs in processes; the value is all they have to say, in order of arrival.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    decoder : str
+        Name in :data:`basket.extract.decode.DECODERS`.
+    plan : SegmentPlan
+    workers : int
+        Processes.
+    limits : WorkerLimits
+    attempts : Attempts
+        Where each video is noted before it is tried.
+
+    Raises
+    ------
+    BasketError
+        Processes cannot be started.
+    """
+    pool = _Pool(decoder, plan, workers, limits, attempts, slot_bytes(jobs))
+    try:
+        yield pool.run(jobs)
+    finally:
+        pool.close()
+
+
+@dataclass
+class _Task:
+    """A video that is being decoded: where, and how long that has taken.
+
+    ``reported_s`` is the worker's own count of seconds spent decoding (not waiting for a slot), as
+    of its last message; ``heard_s`` is when we read that message.
+    """
+
+    number: int
+    job: Job
+    lane: SharedMemory
+    future: ProcessFuture[None] | None = None
+    connection: Connection | None = None
+    reported_s: float = 0.0
+    heard_s: float = 0.0
+    ended_s: float = 0.0
+
+    def decoding_s(self, now_s: float) -> float:
+        """Seconds of decoding so far.
+
+        To be asked right after all messages were read: a worker that had to wait for us has left
+        one, so silence means that it is at work.
+        """
+        return self.reported_s + (now_s - self.heard_s if self.connection is not None else 0.0)
+
+
+class _Pool:
+    """The parent's side: lanes, tasks, connections, and the rules about deaths."""
+
+    def __init__(
+        self,
+        decoder: str,
+        plan: SegmentPlan,
+        workers: int,
+        limits: WorkerLimits,
+        attempts: Attempts,
+        lane_slot_bytes: int,
+    ) -> None:
+        from pebble import ProcessPool
+
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise BasketError(
+                "basket starts decode processes, and a script that does must do its work under "
+                "`if __name__ == '__main__':`, or each process would run the script again"
+            )
+        self._decoder, self._plan, self._limits = decoder, plan, limits
+        self._attempts = attempts
+        self._slot_bytes = lane_slot_bytes
+        self._key = secrets.token_bytes(16)
+        self._listener = Listener(authkey=self._key)
+        self._wake, self._waker = multiprocessing.Pipe(duplex=False)
+        self._wake_lock = threading.Lock()
+        self._arrived: collections.deque[Connection] = collections.deque()
+        threading.Thread(target=self._accept, name="accept-workers", daemon=True).start()
+        self._pool = ProcessPool(
+            max_workers=workers,
+            context=multiprocessing.get_context("spawn"),
+            initializer=prepare_worker,
+            initargs=(decoder, limits.memory_bytes),
+        )
+        self._lanes = [
+            SharedMemory(create=True, size=SLOTS * lane_slot_bytes) for _ in range(workers)
+        ]
+        self._free = list(self._lanes)
+        self._tasks: dict[int, _Task] = {}
+        self._connections: list[Connection] = []
+        self._numbers = itertools.count()
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Message]:
+        """All messages of all jobs: the trusted ones together, the suspects one at a time."""
+        suspects = [job for job in jobs if self._attempts.is_suspect(job.source.video_id)]
+        known = {job.source.video_id for job in suspects}
+        trusted = collections.deque(job for job in jobs if job.source.video_id not in known)
+        yield from self._run(trusted, at_once=len(self._lanes), suspects=suspects)
+        deaths: collections.Counter[str] = collections.Counter()
+        alone = collections.deque(suspects)
+        while alone and not stop_requested():
+            job = alone.popleft()
+            died: list[Job] = []
+            yield from self._run(collections.deque([job]), at_once=1, suspects=died)
+            if not died:
+                continue
+            deaths[job.source.video_id] += 1
+            if deaths[job.source.video_id] < _ALONE_DEATHS:
+                alone.appendleft(job)
+                continue
+            self._attempts.end(job.source.video_id)
+            yield Finished(
+                job,
+                f"quarantined: it killed its decoder {deaths[job.source.video_id]} times when "
+                "tried alone (a damaged file or a bug of the decoder)",
+            )
+
+    def _run(
+        self, todo: collections.deque[Job], *, at_once: int, suspects: list[Job]
+    ) -> Iterator[Message]:
+        """Messages of these jobs; those whose worker dies are added to ``suspects``."""
+        while (todo or self._tasks) and not stop_requested():
+            while todo and len(self._tasks) < at_once:
+                self._start(todo.popleft())
+            yield from self._messages()
+            yield from self._reap(suspects, todo)
+
+    def _start(self, job: Job) -> None:
+        task = _Task(next(self._numbers), job, self._free.pop())
+        self._attempts.begin(job.source.video_id)
+        self._tasks[task.number] = task
+        task.future = self._pool.schedule(
+            decode_in_worker,
+            args=(self._listener.address, self._key, task.number, job, self._decoder, self._plan),
+            kwargs={"lane": task.lane.name, "slot_size": self._slot_bytes},
+        )
+        task.future.add_done_callback(lambda _future: self._ring())
+
+    def _ring(self) -> None:
+        """Wake the loop; called from threads."""
+        with self._wake_lock:
+            if not self._waker.closed:
+                self._waker.send_bytes(b"!")
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except multiprocessing.AuthenticationError:
+                continue
+            except OSError:  # the listener was closed
+                return
+            self._arrived.append(connection)
+            self._ring()
+
+    def _messages(self) -> Iterator[Message]:
+        """What workers have said; waits a moment when nobody says anything."""
+        for source in wait([self._wake, *self._connections], timeout=_POLL_S):
+            if source is self._wake:
+                self._wake.recv_bytes()
+                while self._arrived:
+                    self._connections.append(self._arrived.popleft())
+                continue
+            assert isinstance(source, Connection)
+            yield from self._hear(source)
+
+    def _hear(self, connection: Connection) -> Iterator[Message]:
+        """Everything that is waiting on one connection."""
+        try:
+            while connection.poll():
+                number, reported_s, kind, *content = connection.recv()
+                task = self._tasks.get(number)
+                if task is not None:
+                    task.connection, task.reported_s = connection, reported_s
+                    task.heard_s = time.monotonic()
+                    yield from self._take(task, kind, content)
+        except (EOFError, OSError):  # its worker is gone; the task's future says how
+            if connection in self._connections:
+                self._connections.remove(connection)
+            connection.close()
+
+    def _take(self, task: _Task, kind: str, content: list[Any]) -> Iterator[Message]:
+        if kind == "opened":
+            yield Opened(task.job, *content)
+        elif kind == "batch":
+            yield self._batch(task, *content)
+        elif kind == "finished":
+            yield self._finish(task, content[0])
+
+    def _batch(
+        self, task: _Task, wanted: int, segments: Any, shape: tuple[int, ...], slot: int
+    ) -> Batch:
+        view: np.ndarray[Any, np.dtype[np.uint8]] = np.ndarray(
+            shape, np.uint8, buffer=task.lane.buf, offset=slot * self._slot_bytes
+        )
+        pixels = view.copy()  # the slot goes back at once: a slow network must not hold workers
+        assert task.connection is not None
+        # A worker that is gone cannot be told; its task's future says how it went.
+        with contextlib.suppress(OSError):
+            task.connection.send((task.number, slot))
+        return Batch(task.job, task.job.wanted[wanted], segments, pixels)
+
+    def _finish(self, task: _Task, reason: str) -> Finished:
+        del self._tasks[task.number]
+        self._free.append(task.lane)
+        self._attempts.end(task.job.source.video_id)
+        return Finished(task.job, reason)
+
+    def _reap(self, suspects: list[Job], todo: collections.deque[Job]) -> Iterator[Message]:
+        """Tasks that took too long, and tasks whose worker is gone."""
+        now_s = time.monotonic()
+        for task in list(self._tasks.values()):
+            assert task.future is not None
+            if task.decoding_s(now_s) > self._limits.timeout_s:
+                task.future.cancel()  # type: ignore[no-untyped-call]
+                yield self._finish(
+                    task,
+                    f"decoding took more than {self._limits.timeout_s:g} s (--timeout); the "
+                    "decoder may hang on it",
+                )
+            elif task.future.done() and _failure(task.future) is not None:
+                task.ended_s = task.ended_s or now_s
+                if task.connection is not None and task.connection in self._connections:
+                    yield from self._hear(task.connection)
+                # Its first words may still be on their way when we learn of its end.
+                has_spoken = task.connection is not None or now_s - task.ended_s > _FIRST_WORDS_S
+                if task.number in self._tasks and has_spoken:
+                    self._bury(task, suspects, todo)
+
+    def _bury(self, task: _Task, suspects: list[Job], todo: collections.deque[Job]) -> None:
+        """Decide what the end of a worker means for the video it was on."""
+        assert task.future is not None
+        del self._tasks[task.number]
+        self._free.append(task.lane)
+        error = _failure(task.future)
+        assert error is not None
+        exit_code = getattr(error, "exitcode", None)
+        if exit_code is None:
+            raise error  # not a death: a mistake of ours in the worker
+        if task.connection is None:
+            raise BasketError(
+                f"A decode process ended before it began (exit code {exit_code}); run basket doctor"
+            )
+        if exit_code == -signal.SIGTERM:
+            # Somebody ended the process (a scheduler ends the whole group): not the video's fault.
+            self._attempts.withdraw(task.job.source.video_id)
+            todo.append(task.job)
+            return
+        suspects.append(task.job)
+
+    def close(self) -> None:
+        """End the processes and release the shared memory."""
+        with self._wake_lock:
+            self._waker.close()
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+        self._listener.close()
+        for task in self._tasks.values():
+            # Stopped by us in the middle: no mark against the video.
+            self._attempts.withdraw(task.job.source.video_id)
+        for connection in [*self._connections, *self._arrived, self._wake]:
+            connection.close()
+        for lane in self._lanes:
+            lane.close()
+            lane.unlink()
+
+
+def _failure(future: ProcessFuture[None]) -> BaseException | None:
+    """What a future that is done failed with; None where it ended well (or was cancelled by us)."""
+    try:
+        return future.exception()
+    except CancelledError:
+        return None

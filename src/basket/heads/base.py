@@ -1,0 +1,328 @@
+"""The contract of all heads: a scikit-learn classifier that learns every skill at once.
+
+:class:`SkillHead` does what all heads share: it checks the input, turns classes into levels, drops
+rows that say nothing, answers for skills that cannot be learned, and hands a subclass only what is
+worth learning. A subclass writes ``_fit`` and ``_latent`` (and ``_proba`` where its probabilities
+are not a cumulative link on the latent score).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from basket import metrics
+from basket.errors import UsageError
+from basket.heads import folds, link
+from basket.heads.decision import DecisionRules
+from basket.heads.rows import TrainingRows as TrainingRows  # re-exported: part of the contract
+from basket.heads.rows import class_factors, join, take
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+Levels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HeadState:
+    """A fitted head as plain data: what goes to head.json, head.safetensors and booster files."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    boosters: dict[int, str] = field(default_factory=dict)
+
+
+class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
+    """Ordinal classifier of one or many skills.
+
+    Parameters
+    ----------
+    n_levels : int, optional
+        K. With it, levels are ``0..K-1`` (-1 missing) and a level that does not occur keeps its
+        place. Without it, classes are inferred from the labels.
+
+    Attributes
+    ----------
+    classes_ : ndarray, (K,)
+        Levels, or the sorted classes of a one-dimensional y, which must be ordered as they sort.
+    n_skills_ : int
+        Columns of a two-dimensional y (1 for a one-dimensional y).
+    prior_ : ndarray, float64, (n_skills, K)
+        Weighted frequencies of the levels in training; uniform for a skill without labels.
+    active_ : ndarray, int64
+        Skills that were learned: those with at least two levels in training. The others answer
+        with their prior and a latent score of 0.
+    """
+
+    n_levels: int | None
+
+    def fit(
+        self,
+        X: Any,
+        y: npt.ArrayLike,
+        groups: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        validation: tuple[Any, npt.ArrayLike] | None = None,
+    ) -> Self:
+        """Learn all skills.
+
+        Parameters
+        ----------
+        X : array_like, float, (n, P)
+            Pooled features; heads of segments take RaggedFeatures of n videos.
+        y : array_like, (n, n_skills) or (n,)
+            Two-dimensional: levels, -1 missing. One-dimensional: one skill, any sortable classes.
+        groups : array_like, (n,), optional
+            Players; inner splits do not cut through one.
+        sample_weight : array_like, (n,), optional
+            Not negative.
+        validation : (X, y), optional
+            Other players' features and labels. Heads that stop early or choose a setting on
+            held-out players use these instead of holding out some of their own; they are never
+            learned from. Heads that choose by cross-validation look at none of it.
+
+        Raises
+        ------
+        ValueError
+            NaN or infinity in X or y, shapes that do not fit, a level outside ``-1..K-1``.
+        """
+        rows = self._begin(X, y, groups, sample_weight, validation)
+        if rows is not None:
+            self._fit(rows)
+        return self
+
+    def _begin(
+        self,
+        X: Any,
+        y: npt.ArrayLike,
+        groups: npt.ArrayLike | None,
+        sample_weight: npt.ArrayLike | None,
+        validation: tuple[Any, npt.ArrayLike] | None,
+    ) -> TrainingRows | None:
+        """Check the input and set all attributes of this class; None: nothing can be learned."""
+        features, y = self._check_training(X, y)
+        weights = _check_sample_weight(
+            sample_weight, np.empty((len(features), 1)), dtype=np.float64, ensure_non_negative=True
+        )
+        if groups is not None and np.shape(groups) != (len(features),):
+            raise ValueError(f"groups must have shape ({len(features)},), got {np.shape(groups)}")
+        levels = self._encode(np.asarray(y))
+        counts = _level_weights(levels, weights, len(self.classes_))
+        self.prior_ = _frequencies(counts)
+        self.active_ = np.flatnonzero((counts > 0).sum(axis=1) >= 2)
+        self.n_skills_ = levels.shape[1]
+        factors = class_factors(getattr(self, "class_weight", None), counts)
+        if not len(self.active_):
+            return None
+        rows = self._training_rows(features, levels[:, self.active_], weights, groups)
+        rows = replace(rows, factors=None if factors is None else factors[self.active_])
+        return rows if validation is None else self._with_validation(rows, *validation)
+
+    def predict_proba(self, X: Any) -> Float:
+        """Probabilities of the levels, (n, n_skills, K), or (n, K) if fitted on a 1-D y."""
+        X = self._check_input(X)
+        proba = np.repeat(self.prior_[None], len(X), axis=0)
+        if len(self.active_):
+            proba[:, self.active_] = self._proba(X)
+        return proba if self.multi_skill_ else proba[:, 0]
+
+    def latent(self, X: Any) -> Float:
+        """Scores that rise with the level, (n, n_skills), or (n,) if fitted on a 1-D y."""
+        X = self._check_input(X)
+        out = np.zeros((len(X), self.n_skills_))
+        if len(self.active_):
+            out[:, self.active_] = self._latent(X)
+        return out if self.multi_skill_ else out[:, 0]
+
+    def predict(self, X: Any, metric: str = "accuracy") -> Array:
+        """Levels (or classes) by the decision rule of ``metric``.
+
+        ``qwk`` uses the uncalibrated cuts of :class:`DecisionRules`; a run has fitted ones.
+        """
+        proba = self.predict_proba(X)
+        rules = DecisionRules.uncalibrated(self.n_skills_, len(self.classes_))
+        if not self.multi_skill_:
+            return np.asarray(self.classes_[rules.predict(proba[:, None], metric)[:, 0]])
+        return rules.predict(proba, metric)
+
+    def score(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Accuracy; for several skills its mean over them, missing labels left out."""
+        if not self.multi_skill_:
+            return float(super().score(X, y, sample_weight))
+        confusion = metrics.confusion_matrices(y, self.predict(X), len(self.classes_))
+        return metrics.mean_over_skills(metrics.accuracy(confusion))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    @abstractmethod
+    def _fit(self, rows: TrainingRows) -> None:
+        """Learn from rows that have labels; every skill of ``rows`` has at least two levels."""
+
+    @abstractmethod
+    def _latent(self, X: Any) -> Float:
+        """Latent scores of the active skills, float64, (n, n_active)."""
+
+    def _proba(self, X: Any) -> Float:
+        """Probabilities of the active skills, float64, (n, n_active, K)."""
+        return link.probabilities(self._latent(X), self.thresholds_)
+
+    def _state(self) -> HeadState:
+        """What ``_restore`` needs beside the attributes of this class."""
+        return HeadState(arrays={"thresholds": self.thresholds_})
+
+    def _restore(self, state: HeadState) -> None:
+        """Take back what ``_state`` gave; the attributes of this class are already set.
+
+        Raises
+        ------
+        ValueError, KeyError
+            The state does not fit.
+        """
+        self.thresholds_ = checked(state.arrays, "thresholds", self._shape("active", "cuts"))
+
+    def _shape(self, *names: str) -> tuple[int, ...]:
+        """Sizes by name, for checking what was loaded."""
+        sizes = {
+            "active": len(self.active_),
+            "cuts": len(self.classes_) - 1,
+            "levels": len(self.classes_),
+            "features": self.n_features_in_,
+        }
+        return tuple(sizes[name] for name in names)
+
+    def _split_seed(self) -> int:
+        """Deals players out to inner splits."""
+        return int(getattr(self, "seed", 0))
+
+    def _check_training(self, X: Any, y: npt.ArrayLike) -> tuple[Any, Array]:
+        """Features and labels as arrays; heads of ragged features look at them otherwise."""
+        checked_X, checked_y = validate_data(
+            self, X, y, multi_output=True, dtype=[np.float64, np.float32], order="C"
+        )
+        return checked_X, checked_y
+
+    def _check_input(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return cast(
+            "Array", validate_data(self, X, reset=False, dtype=[np.float64, np.float32], order="C")
+        )
+
+    def _with_validation(self, rows: TrainingRows, X: Any, y: npt.ArrayLike) -> TrainingRows:
+        """Append the labelled rows of a given validation set, marked as such."""
+        features = self._check_input(X)
+        levels = self._levels_like_training(np.asarray(y))
+        if len(levels) != len(features) or levels.shape[1] != self.n_skills_:
+            raise ValueError(
+                f"validation has {len(features)} rows and labels of shape {levels.shape}; expected "
+                f"one row of {self.n_skills_} labels each"
+            )
+        more = self._training_rows(
+            features, levels[:, self.active_], np.ones(len(features)), groups=None
+        )
+        if not len(more.X):
+            return rows
+        return replace(
+            rows,
+            X=join(rows.X, more.X),
+            levels=np.concatenate([rows.levels, more.levels]),
+            weights=np.concatenate([rows.weights, more.weights]),
+            keys=np.concatenate([rows.keys, more.keys]),
+            given=np.repeat([False, True], [len(rows.X), len(more.X)]),
+        )
+
+    def _levels_like_training(self, Y: Array) -> Levels:
+        """Labels of other rows as levels (n, n_skills), by the classes met in training."""
+        if not self.multi_skill_ and self.n_levels is None:
+            found = np.searchsorted(self.classes_, Y).clip(max=len(self.classes_) - 1)
+            # A class that training never saw is nothing that a loss could be computed for.
+            return np.where(self.classes_[found] == Y, found, -1).reshape(-1, 1).astype(np.int64)
+        levels = Y.reshape(len(Y), -1).astype(np.int64)
+        if levels.size and (levels.min() < -1 or levels.max() >= len(self.classes_)):
+            raise ValueError(f"levels must lie in 0..{len(self.classes_) - 1} (-1 missing)")
+        return levels
+
+    def _encode(self, Y: Array) -> Levels:
+        """Classes to levels ``0..K-1``, (n, n_skills); sets ``classes_`` and ``multi_skill_``."""
+        self.multi_skill_ = Y.ndim == 2
+        if self.n_levels is not None and self.n_levels < 2:
+            raise UsageError(f"n_levels must be at least 2, got {self.n_levels}")
+        if not self.multi_skill_ and self.n_levels is None:
+            check_classification_targets(Y)
+            self.classes_, levels = np.unique(Y, return_inverse=True)
+            return levels.reshape(-1, 1).astype(np.int64)
+        columns = Y.reshape(len(Y), -1)
+        try:
+            levels = columns.astype(np.int64)
+        except (ValueError, TypeError):
+            raise ValueError(f"levels must be whole numbers, got {Y.dtype}") from None
+        if not np.array_equal(levels, columns):
+            raise ValueError("levels must be whole numbers, got fractions")
+        n_levels = self.n_levels or max(2, int(levels.max()) + 1)
+        if levels.min() < -1 or levels.max() >= n_levels:
+            raise ValueError(
+                f"levels must lie in 0..{n_levels - 1} (-1 missing), "
+                f"got {levels.min()}..{levels.max()}"
+            )
+        self.classes_ = np.arange(n_levels)
+        return levels
+
+    def _training_rows(
+        self, X: Any, levels: Levels, weights: Float, groups: npt.ArrayLike | None
+    ) -> TrainingRows:
+        """Keep the rows that say something, in canonical order."""
+        used = np.flatnonzero((weights > 0) & (levels >= 0).any(axis=1))
+        X, levels, weights = take(X, used), levels[used], weights[used]
+        if groups is not None:
+            groups = np.asarray(groups)[used]
+        keys = folds.group_keys(groups, X, seed=self._split_seed())
+        order = folds.canonical_order(X, levels, weights, keys)
+        return TrainingRows(
+            take(X, order), levels[order], weights[order], keys[order], len(self.classes_)
+        )
+
+
+def checked(arrays: dict[str, Array], name: str, shape: tuple[int, ...]) -> Any:
+    """The array called ``name``, if it is finite and of that shape.
+
+    Raises
+    ------
+    ValueError
+        It is missing, of another shape, not floating, or not finite.
+    """
+    array = arrays.get(name)
+    if array is None:
+        raise ValueError(f"array {name!r} is missing")
+    if array.shape != shape or array.dtype.kind != "f":
+        raise ValueError(
+            f"array {name!r} is {array.dtype} {array.shape}, expected floats of shape {shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"array {name!r} is not finite")
+    return array
+
+
+def _level_weights(levels: Levels, weights: Float, n_levels: int) -> Float:
+    """Sum of weights per skill and level, (n_skills, K)."""
+    # fsum is exact, so the order of the rows cannot show in the last digit.
+    return np.array(
+        [[math.fsum(weights[column == level]) for level in range(n_levels)] for column in levels.T]
+    )
+
+
+def _frequencies(counts: Float) -> Float:
+    """Rows scaled to sum to 1; uniform where there is nothing to count."""
+    total = counts.sum(axis=1, keepdims=True)
+    uniform = np.full_like(counts, 1.0 / counts.shape[1])
+    return np.where(total > 0, counts / np.where(total > 0, total, 1.0), uniform)

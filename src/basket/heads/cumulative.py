@@ -1,0 +1,346 @@
+"""Linear ordinal models by maximum likelihood: cumulative links, linear CORAL, linear CORN.
+
+All skills, penalties and folds are solved side by side (:mod:`basket.heads.linear_fit`). The
+penalty of each skill has the smallest loss on players it was not fitted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from basket.errors import UsageError
+from basket.heads import folds as fold_rules
+from basket.heads.base import HeadState, SkillHead, checked
+from basket.heads.linear_fit import Problems, Rotation, search
+from basket.heads.links import LINKS
+from basket.heads.partial import fit_partial, rising
+from basket.heads.rows import TrainingRows
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+
+LOSSES = ("cumulative", "coral", "corn")
+
+#: Default penalties, in units of the total weight: from nearly the prior to almost nothing.
+RELATIVE_PENALTIES = np.logspace(2.5, -3.5, 10)
+
+_PREDICT_ROWS = 8192
+#: Below this many numbers the search runs in double precision too: it costs nothing there.
+_SMALL_CELLS = 2_000_000
+#: Leading directions in which gaps between thresholds may depend on the features.
+_PARTIAL_DIRECTIONS = 32
+
+
+class CumulativeHead(SkillHead):
+    r"""Ordinal regression with linear scores.
+
+    Parameters
+    ----------
+    n_levels : int, optional
+        K.
+    loss : {"cumulative", "coral", "corn"}, default="cumulative"
+        ``cumulative``: the likelihood of a cumulative link (proportional odds with ``logit``).
+        ``coral``: the sum of the K-1 binary log losses with a shared slope, which is
+        ``mord.LogisticAT``. ``corn``: K-1 logistic regressions, the k-th on rows at or above k.
+    link : {"logit", "probit", "cloglog"}, default="logit"
+        Of the cumulative loss.
+    penalties : sequence of float, optional
+        Candidates for the weight of half the squared coefficients (mord's ``alpha``; 0 is
+        allowed); ten values around the total sample weight if not given.
+    partial : bool, default=False
+        Let the gaps between thresholds depend on the features (cumulative loss only).
+    standardize : bool, default=True
+        Penalise coefficients of features scaled to unit variance.
+    folds : int, default=5
+        Player-grouped folds for choosing the penalty.
+    class_weight : "balanced", mapping or sequence, optional
+        Weight of each level.
+    tolerance : float, default=1e-10
+        Of the final fit, in nats per row.
+    seed : int, default=0
+        Deals the players out to the folds.
+
+    Attributes
+    ----------
+    penalties_ : ndarray, float64, (n_active,)
+        The chosen penalties.
+    losses_ : ndarray, float64, (n_penalties, n_active)
+        Held-out loss of each candidate, summed over rows.
+    coef_ : ndarray, float64, (P, n_active), or (P, n_active * (K-1)) with corn
+        Change of the score per unit of a feature.
+    intercept_ : ndarray, float64
+        Added to the scores.
+    thresholds_ : ndarray, float64, (n_active, K-1)
+        Of the link; 0 with corn, whose cuts are in the intercepts.
+
+    Notes
+    -----
+    Every objective is convex, so the fit does not depend on where it starts. Sources: McCullagh
+    (1980); Rennie & Srebro (2005) and Cao et al. (2020, CORAL); Shi et al. (2021, CORN).
+
+    Examples
+    --------
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> levels = (X > -0.3).astype(int) + (X > 0.4)
+    >>> CumulativeHead(n_levels=3).fit(X, levels).predict([[-0.9], [0.9]]).tolist()
+    [[0], [2]]
+    """
+
+    def __init__(
+        self,
+        *,
+        n_levels: int | None = None,
+        loss: str = "cumulative",
+        link: str = "logit",
+        penalties: Sequence[float] | None = None,
+        partial: bool = False,
+        standardize: bool = True,
+        folds: int = 5,
+        class_weight: str | Mapping[Any, float] | Sequence[float] | None = None,
+        tolerance: float = 1e-10,
+        seed: int = 0,
+    ) -> None:
+        self.n_levels = n_levels
+        self.loss = loss
+        self.link = link
+        self.penalties = penalties
+        self.partial = partial
+        self.standardize = standardize
+        self.folds = folds
+        self.class_weight = class_weight
+        self.tolerance = tolerance
+        self.seed = seed
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # See RidgeHead: three blobs off any line are no order.
+        tags.classifier_tags.poor_score = True
+        return tags
+
+    def _fit(self, rows: TrainingRows) -> None:
+        self._check_parameters()
+        width, per_skill = rows.X.shape[1], self._scores_per_skill(rows.n_levels)
+        self.coef_: Float = np.zeros((width, rows.n_skills, per_skill))
+        self.intercept_: Float = np.zeros((rows.n_skills, per_skill))
+        self.thresholds_ = np.zeros((rows.n_skills, rows.n_levels - 1))
+        self.penalties_ = np.zeros(rows.n_skills)
+        self.gap_slopes_: Float = np.zeros((width, rows.n_skills, rows.n_levels - 2))
+        self.gap_offsets_ = np.zeros((rows.n_skills, rows.n_levels - 2))
+        losses: dict[int, Float] = {}
+        for skills, part in rows.by_missingness():
+            losses.update(zip(skills, self._fit_part(skills, part).T, strict=True))
+        self.losses_ = np.stack([losses[skill] for skill in range(rows.n_skills)], axis=1)
+        self.coef_ = self.coef_.reshape(width, -1)
+        self.intercept_ = self.intercept_.ravel()
+        self.gap_slopes_ = self.gap_slopes_.reshape(width, -1)
+
+    def _check_parameters(self) -> None:
+        if self.loss not in LOSSES or self.link not in LINKS:
+            raise UsageError(
+                f"cumulative knows the losses {', '.join(LOSSES)} and the links "
+                f"{', '.join(LINKS)}, got {self.loss!r} and {self.link!r}"
+            )
+        if self.loss != "cumulative" and (self.link != "logit" or self.partial):
+            raise UsageError(f"loss={self.loss!r} has the logit link and no partial slopes")
+        if self.folds < 2:
+            raise UsageError(f"cumulative needs at least 2 folds, got folds={self.folds}")
+
+    def _scores_per_skill(self, n_levels: int) -> int:
+        return n_levels - 1 if self.loss == "corn" else 1
+
+    def _fit_part(self, skills: npt.NDArray[np.int64], part: TrainingRows) -> Float:
+        """Fit skills that share their rows; returns the loss of each penalty and skill."""
+        learned = part.learned()
+        rotation = Rotation.of(learned.X, learned.weights, standardize=self.standardize)
+        penalties = self._candidates(float(learned.weights.sum()))
+        losses = np.zeros((len(penalties), part.n_skills))
+        if len(penalties) > 1:
+            losses = self._search(part, rotation, penalties)
+        chosen = penalties[losses.argmin(axis=0)]
+        self.penalties_[skills] = chosen
+        Z = rotation.apply(learned.X, np.float64)
+        problems = self._problems(learned, Z, rotation.values, learned.cells)
+        each = np.repeat(chosen, self._scores_per_skill(part.n_levels))
+        parameters = problems.solve(each, problems.start, tolerance=self.tolerance)
+        self._keep(skills, rotation, parameters, part.n_levels)
+        if self.partial and part.n_levels > 2:
+            self._fit_gaps(skills, learned, rotation, Z)
+        return losses
+
+    def _search(self, part: TrainingRows, rotation: Rotation, penalties: Float) -> Float:
+        """Held-out loss (n_penalties, n_skills) on player-grouped folds or the given rows."""
+        held = self._held_masks(part)
+        dtype = np.float64 if part.X.size < _SMALL_CELLS else np.float32
+        Z, cells = rotation.apply(part.X, dtype), part.cells
+        per_skill = self._scores_per_skill(part.n_levels)
+        fitted = np.concatenate([cells * ~mask[:, None] for mask in held], axis=1)
+        judged = np.concatenate([cells * mask[:, None] for mask in held], axis=1)
+        problems = self._problems(part, Z, rotation.values, fitted)
+        if self.loss == "corn":
+            judged = _at_or_above(part.levels, judged, part.n_levels)
+        found = search(problems, list(judged.T), penalties)
+        each = found.reshape(len(penalties), len(held), part.n_skills, per_skill)
+        return np.asarray(each.sum(axis=(1, 3)))
+
+    def _held_masks(self, part: TrainingRows) -> list[npt.NDArray[np.bool_]]:
+        if part.given is not None:
+            return [part.given]
+        fold = fold_rules.folds_of(part.keys, self.folds)
+        n_folds = int(fold.max()) + 1
+        # With a single player there is nothing to judge by: every penalty has loss 0.
+        return [
+            fold == index if n_folds > 1 else np.zeros(len(fold), bool) for index in range(n_folds)
+        ]
+
+    def _problems(self, part: TrainingRows, Z: Array, values: Float, weights: Float) -> Problems:
+        """One problem per column of ``weights`` (skills within folds), K-1 each with corn."""
+        repeats = weights.shape[1] // part.n_skills
+        skill = np.tile(np.arange(part.n_skills), repeats)
+        link, coral = LINKS[self.link], self.loss == "coral"
+        if self.loss != "corn":
+            return Problems(
+                Z, values, part.levels, weights, skill,
+                n_levels=part.n_levels, link=link, coral=coral,
+            )  # fmt: skip
+        cuts = part.n_levels - 1
+        above = (part.levels[:, :, None] > np.arange(cuts)).astype(np.int64)
+        return Problems(
+            Z,
+            values,
+            above.reshape(len(above), -1),
+            _at_or_above(part.levels, weights, part.n_levels),
+            (skill[:, None] * cuts + np.arange(cuts)).ravel(),
+            n_levels=2,
+            link=link,
+        )
+
+    def _keep(
+        self, skills: npt.NDArray[np.int64], rotation: Rotation, parameters: Float, n_levels: int
+    ) -> None:
+        r, per_skill = len(rotation.values), self._scores_per_skill(n_levels)
+        coef = rotation.back(parameters[:, :r])
+        intercept = -(coef @ rotation.mean)
+        cuts = parameters[:, r:]
+        if self.loss == "corn":
+            intercept = intercept - cuts[:, 0]
+        else:
+            # CORAL's biases are ordered at the optimum; just before it they need not be.
+            self.thresholds_[skills] = np.sort(cuts, axis=1)
+        self.coef_[:, skills] = coef.T.reshape(-1, len(skills), per_skill)
+        self.intercept_[skills] = intercept.reshape(len(skills), per_skill)
+
+    def _fit_gaps(
+        self, skills: npt.NDArray[np.int64], part: TrainingRows, rotation: Rotation, Z: Float
+    ) -> None:
+        leading = np.argsort(-rotation.values)[:_PARTIAL_DIRECTIONS]
+        spread = np.sqrt(rotation.values[leading])
+        standard = Z[:, leading] / spread
+        back = rotation.back(np.eye(len(rotation.values))[leading]) / spread[:, None]
+        for column, skill in enumerate(skills):
+            base = part.X.astype(np.float64) @ self.coef_[:, skill, 0] + self.intercept_[skill, 0]
+            correction, first, offsets, slopes = fit_partial(
+                standard,
+                part.levels[:, column],
+                part.weights_of(column),
+                base=base,
+                thresholds=self.thresholds_[skill],
+                penalty=float(self.penalties_[skill]),
+                link=LINKS[self.link],
+            )
+            more = correction @ back
+            self.coef_[:, skill, 0] += more
+            self.intercept_[skill] -= more @ rotation.mean
+            gap_slopes = back.T @ slopes
+            self.gap_slopes_[:, skill] = gap_slopes
+            self.gap_offsets_[skill] = offsets - rotation.mean @ gap_slopes
+            self.thresholds_[skill] = first
+
+    def _candidates(self, total_weight: float) -> Float:
+        # From strong to weak: of equal losses, the first is the most cautious.
+        if self.penalties is None:
+            return RELATIVE_PENALTIES * total_weight
+        penalties = np.sort(np.asarray(self.penalties, dtype=np.float64).ravel())[::-1]
+        if not len(penalties) or not (penalties >= 0).all() or not np.isfinite(penalties).all():
+            raise UsageError(f"penalties must be numbers >= 0, got {self.penalties!r}")
+        return penalties
+
+    def _scores(self, X: Array) -> Float:
+        # Row blocks bound the float64 copy of float32 features.
+        parts = [
+            X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
+            for start in range(0, len(X), _PREDICT_ROWS)
+        ]
+        return np.concatenate(parts) + self.intercept_
+
+    def _latent(self, X: Array) -> Float:
+        if self.loss != "corn":
+            return self._scores(X)
+        return self._proba(X) @ np.arange(len(self.classes_), dtype=np.float64)
+
+    def _proba(self, X: Array) -> Float:
+        scores = self._scores(X)
+        if self.loss == "corn":
+            return corn_probabilities(scores.reshape(len(X), len(self.active_), -1))
+        thresholds = self.thresholds_
+        if self.partial and len(self.classes_) > 2:
+            shape = (len(X), len(self.active_), len(self.classes_) - 2)
+            raw = (X.astype(np.float64) @ self.gap_slopes_).reshape(shape) + self.gap_offsets_
+            thresholds = rising(thresholds[:, 0], raw)
+        return LINKS[self.link].probabilities(scores, thresholds)
+
+    def _state(self) -> HeadState:
+        return HeadState(arrays={name: getattr(self, f"{name}_") for name in self._arrays()})
+
+    def _restore(self, state: HeadState) -> None:
+        self._check_parameters()
+        for name, shape in self._arrays().items():
+            setattr(self, f"{name}_", checked(state.arrays, name, shape))
+
+    def _arrays(self) -> dict[str, tuple[int, ...]]:
+        """What is stored, with its shape."""
+        width, n_active, cuts = self._shape("features", "active", "cuts")
+        scores = n_active * self._scores_per_skill(cuts + 1)
+        arrays: dict[str, tuple[int, ...]] = {
+            "coef": (width, scores),
+            "intercept": (scores,),
+            "thresholds": (n_active, cuts),
+            "penalties": (n_active,),
+        }
+        if self.partial and cuts > 1:
+            arrays |= {
+                "gap_slopes": (width, n_active * (cuts - 1)),
+                "gap_offsets": (n_active, cuts - 1),
+            }
+        return arrays
+
+
+def corn_probabilities(logits: Float) -> Float:
+    """Probabilities from conditional logits.
+
+    Parameters
+    ----------
+    logits : ndarray, float64, (..., K-1)
+        Log-odds of lying above level k for those at or above it.
+
+    Returns
+    -------
+    ndarray, float64, (..., K)
+        P(y > k) is the product of the conditional probabilities up to k.
+    """
+    above = np.cumprod(expit(logits), axis=-1)
+    ends = np.ones((*logits.shape[:-1], 1))
+    proba = np.maximum(-np.diff(np.concatenate([ends, above, 0 * ends], axis=-1), axis=-1), 0.0)
+    return np.asarray(proba / proba.sum(axis=-1, keepdims=True))
+
+
+def _at_or_above(levels: npt.NDArray[np.int64], weights: Float, n_levels: int) -> Float:
+    """Weights (n, J) of skills within folds, for each conditional question, (n, J * (K-1))."""
+    repeats = weights.shape[1] // levels.shape[1]
+    asked = levels[:, :, None] >= np.arange(n_levels - 1)
+    asked = np.tile(asked, (1, repeats, 1))
+    return (weights[:, :, None] * asked).reshape(len(levels), -1)

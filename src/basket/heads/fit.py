@@ -1,0 +1,236 @@
+"""Matrix -> head -> decision rules -> run folder: what ``basket fit-head`` does."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from basket.dataset.skills import GROUPS, skill_named
+from basket.errors import RunError, UsageError
+from basket.heads.decision import DecisionRules
+from basket.heads.held_out import out_of_fold, predict, predictions_parquet
+from basket.heads.matrix import Matrix
+from basket.heads.persist import Run, RunFeatures, load_run, publish_run
+from basket.heads.scoring import score
+from basket.heads.stored_head import head_to_files
+from basket.heads.table import make_head, parameter_names
+
+if TYPE_CHECKING:
+    from basket.heads.base import SkillHead
+
+PACKAGES = ("basket", "numpy", "scipy", "scikit-learn", "lightgbm", "torch", "safetensors")
+
+
+def fit_run(
+    train: Matrix,
+    val: Matrix | None,
+    *,
+    head: str,
+    params: Mapping[str, Any],
+    seed: int,
+    pooling: str,
+    feature_sets: Sequence[Mapping[str, Any]],
+    out: Path,
+    labels: Mapping[str, Any],
+    calibrate: bool = False,
+    on_stage: Callable[[str], None] | None = None,
+) -> Run:
+    """Fit a head, choose its decision rules on players it has not seen, write the run folder.
+
+    Parameters
+    ----------
+    train : Matrix
+        What the head is fitted on.
+    val : Matrix or None
+        What training is stopped by and the decision rules are chosen on. Without it, heads hold
+        out players of their own, and five player-grouped folds of ``train``
+        are predicted by heads fitted on the other four.
+    head : str
+        Name in :data:`basket.heads.HEADS`.
+    params : mapping
+        Parameters of the head beside ``n_levels`` and ``seed``.
+    seed : int
+        For everything random.
+    pooling : str
+        How the matrices were pooled.
+    feature_sets : sequence of mapping
+        ``name``, ``stream`` and ``spec`` (a FeatureSetSpec) of each source, in column order.
+    out : Path
+        The run folder to make.
+    labels : mapping
+        Provenance of the labels, as JSON values (paths, hashes, ``simulated``).
+    calibrate : bool, default=False
+        Scale the probabilities of each skill by a temperature chosen on the same players as the
+        decision rules.
+    on_stage : callable, optional
+        Told the name of each stage as it begins.
+
+    Raises
+    ------
+    UsageError
+        Unknown head or parameter; skills or levels of ``val`` are not those of ``train``.
+    RunError
+        ``out`` exists, or cannot be written.
+    """
+    if out.exists():
+        raise RunError(f"{out} exists already; choose another folder or remove it")
+    _check_same_labels(train, val)
+    stages = _Stages(on_stage)
+    model = _make(head, params, seed=seed, n_levels=train.n_levels, skills=train.skills)
+    with stages("fit"):
+        given = None if val is None else (val.X, val.Y)
+        model.fit(train.X, train.Y, groups=train.groups, validation=given)
+    with stages("decide"):
+        held = predict(model, val) if val is not None else out_of_fold(model, train, seed=seed)
+        rules = (
+            DecisionRules.fit(held.proba, held.levels, temperature=calibrate)
+            if held is not None
+            else DecisionRules.uncalibrated(len(train.skills), train.n_levels)
+        )
+    with stages("score"):
+        splits = {"train": predict(model, train).calibrated(rules)}
+        if held is not None:
+            held = held.calibrated(rules)
+            splits["val" if val is not None else "out_of_fold"] = held
+        counts = train.level_counts().astype(np.float64)
+        scores = {split: score(each, rules, train.skills, counts) for split, each in splits.items()}
+    config = _config(
+        train=train,
+        val=val,
+        model=model,
+        head=head,
+        seed=seed,
+        pooling=pooling,
+        features=[RunFeatures(f["name"], f["stream"], f["spec"]) for f in feature_sets],
+        labels=labels,
+        seconds=stages.seconds,
+    )
+    files = {
+        **head_to_files(model, head),
+        "decision.json": rules.to_json().encode(),
+        "metrics.json": (json.dumps(scores, indent=2, allow_nan=False) + "\n").encode(),
+        "training.parquet": _training_parquet(train),
+    }
+    if held is not None:
+        files["predictions.parquet"] = predictions_parquet(held, rules, train.skills)
+    with stages("write"):
+        publish_run(out, config, files)
+    # What is returned is what was stored: a run that cannot be read back is noticed now.
+    return load_run(out)
+
+
+def _make(
+    name: str, params: Mapping[str, Any], *, seed: int, n_levels: int, skills: Sequence[str]
+) -> SkillHead:
+    given = dict(params)
+    if given.get("hierarchy") is True:
+        given["hierarchy"] = [GROUPS.index(skill_named(skill).group) for skill in skills]
+    if "seed" in parameter_names(name):
+        given.setdefault("seed", seed)
+    if given.pop("n_levels", n_levels) != n_levels:
+        raise UsageError(f"n_levels is {n_levels} by the labels and cannot be set otherwise")
+    return make_head(name, n_levels=n_levels, **given)
+
+
+def _check_same_labels(train: Matrix, val: Matrix | None) -> None:
+    if val is not None and (val.skills, val.n_levels) != (train.skills, train.n_levels):
+        raise UsageError(
+            "the validation labels have other skills or levels than the training labels "
+            f"({len(val.skills)} skills of {val.n_levels} levels, not {len(train.skills)} of "
+            f"{train.n_levels}); use files with the same header"
+        )
+
+
+def _config(
+    *,
+    train: Matrix,
+    val: Matrix | None,
+    model: SkillHead,
+    head: str,
+    seed: int,
+    pooling: str,
+    features: Sequence[RunFeatures],
+    labels: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """The content of run.json."""
+    notes = [each.spec.notes for each in features]
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "head": head,
+        "params": {
+            name: value for name, value in model.get_params(deep=False).items() if name != "seed"
+        },
+        "seed": seed,
+        "skills": list(train.skills),
+        "n_levels": train.n_levels,
+        "pooling": pooling,
+        "feature_sets": [each.to_dict() for each in features],
+        "random_weights": any(each.spec.random_weights for each in features),
+        "simulated": any([labels.get("simulated", False), *(n.get("simulated") for n in notes)]),
+        "labels": dict(labels),
+        "train": {**_counts(train), "level_counts": train.level_counts().tolist()},
+        "val": None if val is None else _counts(val),
+        "seconds": {
+            **{name: round(value, 4) for name, value in _reading(train, val).items()},
+            **{name: round(value, 4) for name, value in seconds.items()},
+        },
+        "versions": _versions(),
+    }
+
+
+def _counts(matrix: Matrix) -> dict[str, Any]:
+    return {
+        "n_videos": len(matrix),
+        "n_players": matrix.n_players,
+        "left_out": dict(matrix.left_out),
+    }
+
+
+def _reading(*matrices: Matrix | None) -> dict[str, float]:
+    """Seconds of reading and pooling over all matrices."""
+    out: dict[str, float] = {}
+    for matrix in matrices:
+        for name, seconds in (matrix.seconds if matrix is not None else {}).items():
+            out[name] = out.get(name, 0.0) + seconds
+    return out
+
+
+def _training_parquet(train: Matrix) -> bytes:
+    from basket.heads.held_out import table_bytes
+
+    return table_bytes({"video_id": list(train.ids), "player": train.groups.tolist()})
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+class _Stages:
+    """Announces each stage and records how long it took."""
+
+    def __init__(self, on_stage: Callable[[str], None] | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._announce = on_stage or (lambda _: None)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._announce(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start

@@ -1,0 +1,227 @@
+r"""The cumulative logit link: one latent score and K-1 thresholds give K probabilities.
+
+:math:`P(y \le k) = \sigma(\theta_k - f)`, so with :math:`u = \theta_y - f` and
+:math:`l = \theta_{y-1} - f` (:math:`\theta_{-1} = -\infty`, :math:`\theta_{K-1} = \infty`)
+
+.. math:: \log P = \log\sigma(u) + \log\sigma(-l) + \log(1 - e^{-(u - l)})
+
+which stays finite where the difference of sigmoids has long become 0.
+
+Source: McCullagh (1980), Regression models for ordinal data; concavity in the thresholds and the
+slope together: Pratt (1981), Concavity of the log likelihood.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, log_expit
+
+Float = npt.NDArray[np.float64]
+Levels = npt.NDArray[np.int64]
+
+#: Weight of one invented player whose level is anybody's guess. It keeps the thresholds of a level
+#: that never occurs apart and finite; among hundreds of players it is invisible.
+PSEUDO_WEIGHT = 1.0
+
+
+def log_likelihood(latent: Float, thresholds: Float, levels: Levels) -> Float:
+    """Log probability of each row's level, (n,)."""
+    upper, lower = _bounds(latent, thresholds, levels)
+    return _log_probability(upper, lower)
+
+
+def gradient_hessian(latent: Float, thresholds: Float, levels: Levels) -> tuple[Float, Float]:
+    r"""First and second derivative of :math:`-\log P` in the latent score, (n,) each.
+
+    :math:`1 - \sigma(u) - \sigma(l)` and :math:`\sigma(u)\sigma(-u) + \sigma(l)\sigma(-l)`.
+    """
+    upper, lower = _bounds(latent, thresholds, levels)
+    above, below = expit(upper), expit(lower)
+    # 1 - sigma(u) is sigma(-u): the difference of two sigmoids keeps its digits at both ends.
+    gradient = expit(-upper) - below
+    hessian = above * expit(-upper) + below * expit(-lower)
+    return gradient, hessian
+
+
+def probabilities(latent: Float, thresholds: Float) -> Float:
+    """Probabilities of all levels.
+
+    Parameters
+    ----------
+    latent : ndarray, float64, (n, n_skills)
+        Latent scores.
+    thresholds : ndarray, float64, (n_skills, K-1)
+        Rising along the last axis.
+
+    Returns
+    -------
+    ndarray, float64, (n, n_skills, K)
+        Not negative, sums to 1.
+    """
+    below = expit(thresholds[None] - latent[:, :, None])
+    edges = np.concatenate(
+        [np.zeros((*latent.shape, 1)), below, np.ones((*latent.shape, 1))], axis=2
+    )
+    # Rounding can make a difference of almost equal sigmoids negative by one unit in the last place
+    proba = np.maximum(np.diff(edges, axis=2), 0.0)
+    return np.asarray(proba / proba.sum(axis=2, keepdims=True))
+
+
+def marginal_thresholds(
+    levels: Levels, weights: Float, n_levels: int, *, pseudo_weight: float = PSEUDO_WEIGHT
+) -> Float:
+    """Log-odds of the cumulated level frequencies, (K-1,): the fit at latent score 0."""
+    counts = _per_level(weights, levels, n_levels) + pseudo_weight / n_levels
+    below = np.cumsum(counts)[:-1] / counts.sum()
+    return np.asarray(np.log(below) - np.log1p(-below))
+
+
+def fit_thresholds(
+    latent: Float,
+    levels: Levels,
+    weights: Float,
+    n_levels: int,
+    *,
+    start: Float | None = None,
+    pseudo_weight: float = PSEUDO_WEIGHT,
+) -> Float:
+    """Maximum-likelihood thresholds for given latent scores, (K-1,).
+
+    Parameters
+    ----------
+    latent, levels, weights : ndarray, (n,)
+        Scores, levels ``0..K-1``, sample weights.
+    n_levels : int
+        K.
+    start : ndarray, (K-1,), optional
+        Where to start from; the marginal log-odds otherwise.
+    pseudo_weight : float
+        See :data:`PSEUDO_WEIGHT`.
+    """
+    first = marginal_thresholds(levels, weights, n_levels) if start is None else start
+    rows = _with_pseudo_rows(latent, levels, weights, n_levels, pseudo_weight)
+    return _newton(first, rows, slope=None)
+
+
+def fit_thresholds_and_slope(
+    latent: Float,
+    levels: Levels,
+    weights: Float,
+    n_levels: int,
+    *,
+    pseudo_weight: float = PSEUDO_WEIGHT,
+) -> tuple[Float, float]:
+    """Thresholds (K-1,) and the factor >= 0 that makes a score's odds right.
+
+    A score that orders players the wrong way round gets the factor 0: the marginal frequencies.
+    """
+    scale = float(np.sqrt(np.average(latent**2, weights=weights))) if weights.sum() > 0 else 0.0
+    marginal = marginal_thresholds(levels, weights, n_levels, pseudo_weight=pseudo_weight)
+    if not scale > 0:
+        return marginal, 0.0
+    # Newton's damping sees slope and thresholds on one scale.
+    rows = _with_pseudo_rows(latent / scale, levels, weights, n_levels, pseudo_weight)
+    fitted = _newton(np.append(marginal, 0.0), rows, slope=-1)
+    slope = float(fitted[-1]) / scale
+    return (fitted[:-1], slope) if slope > 0 else (marginal, 0.0)
+
+
+def _bounds(latent: Float, thresholds: Float, levels: Levels) -> tuple[Float, Float]:
+    padded = np.concatenate([[-np.inf], thresholds, [np.inf]])
+    return padded[levels + 1] - latent, padded[levels] - latent
+
+
+def _log_probability(upper: Float, lower: Float) -> Float:
+    gap = upper - lower
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Each form of log(1 - exp(-gap)) is exact on its side of log 2 (Maechler 2012).
+        log_gap = np.where(gap > np.log(2.0), np.log1p(-np.exp(-gap)), np.log(-np.expm1(-gap)))
+    return np.asarray(log_expit(upper) + log_expit(-lower) + log_gap)
+
+
+def _per_level(values: Float, levels: Levels, n_levels: int) -> Float:
+    """Sum of ``values`` over the rows of each level, (K,)."""
+    return np.bincount(levels, weights=values, minlength=n_levels).astype(np.float64)
+
+
+_Rows = tuple[Float, Levels, Float]
+
+
+def _with_pseudo_rows(
+    latent: Float, levels: Levels, weights: Float, n_levels: int, pseudo_weight: float
+) -> _Rows:
+    if pseudo_weight == 0:
+        return latent, levels, weights
+    return (
+        np.append(latent, np.zeros(n_levels)),
+        np.append(levels, np.arange(n_levels)),
+        np.append(weights, np.full(n_levels, pseudo_weight / n_levels)),
+    )
+
+
+def _newton(start: Float, rows: _Rows, *, slope: int | None) -> Float:
+    """Damped Newton on the log likelihood of thresholds and, where ``slope`` is -1, the slope."""
+    parameters, current = start, _objective(start, rows, slope)
+    total = rows[2].sum()
+    for _ in range(100):
+        gradient, hessian = _derivatives(parameters, rows, slope)
+        step = np.linalg.solve(hessian - 1e-12 * total * np.eye(len(start)), -gradient)
+        if gradient @ step < 1e-11 * total:
+            # So near, one more step squares the error, and no difference of likelihoods is left
+            # that a line search could see.
+            return parameters + step
+        factor, value = 1.0, _objective(parameters + step, rows, slope)
+        while not value > current and factor > 1e-6:
+            factor /= 2
+            value = _objective(parameters + factor * step, rows, slope)
+        if not value > current:
+            break
+        parameters, current = parameters + factor * step, value
+    return parameters
+
+
+def _split(parameters: Float, latent: Float, slope: int | None) -> tuple[Float, Float]:
+    if slope is None:
+        return parameters, latent
+    return parameters[:-1], parameters[-1] * latent
+
+
+def _objective(parameters: Float, rows: _Rows, slope: int | None) -> float:
+    latent, levels, weights = rows
+    thresholds, scores = _split(parameters, latent, slope)
+    if (np.diff(thresholds) <= 0).any():
+        return -np.inf
+    return float(weights @ log_likelihood(scores, thresholds, levels))
+
+
+def _derivatives(parameters: Float, rows: _Rows, slope: int | None) -> tuple[Float, Float]:
+    """Gradient and Hessian of the log likelihood in all parameters."""
+    latent, levels, weights = rows
+    thresholds, scores = _split(parameters, latent, slope)
+    upper, lower = _bounds(scores, thresholds, levels)
+    log_p = _log_probability(upper, lower)
+    # d log P / du and -d log P / dl, through logarithms so that 0 / 0 cannot occur.
+    a = np.exp(log_expit(upper) + log_expit(-upper) - log_p)
+    b = np.exp(log_expit(lower) + log_expit(-lower) - log_p)
+    d_uu = weights * (a * (1 - 2 * expit(upper)) - a**2)
+    d_ll = -weights * (b * (1 - 2 * expit(lower)) + b**2)
+    d_ul = weights * a * b
+    k = len(thresholds)
+
+    def per_upper(values: Float) -> Float:
+        return _per_level(values, levels, k + 1)[:k]
+
+    def per_lower(values: Float) -> Float:
+        return _per_level(values, levels, k + 1)[1:]
+
+    gradient = per_upper(weights * a) - per_lower(weights * b)
+    hessian = np.diag(per_upper(d_uu) + per_lower(d_ll))
+    beside = _per_level(d_ul, levels, k + 1)[1:k]
+    hessian += np.diag(beside, 1) + np.diag(beside, -1)
+    if slope is None:
+        return gradient, hessian
+    across = -(per_upper(latent * (d_uu + d_ul)) + per_lower(latent * (d_ll + d_ul)))
+    corner = float(latent**2 @ (d_uu + 2 * d_ul + d_ll))
+    hessian = np.block([[hessian, across[:, None]], [across[None, :], np.array([[corner]])]])
+    return np.append(gradient, -(weights * (a - b)) @ latent), hessian

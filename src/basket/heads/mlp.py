@@ -1,0 +1,303 @@
+"""A small network for all skills together: shared hidden layers, one output per skill.
+
+Trained with PyTorch, stored and applied with NumPy: predicting from a run needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.errors import UsageError
+from basket.heads import link
+from basket.heads.base import HeadState, SkillHead, checked
+from basket.heads.cumulative import corn_probabilities
+from basket.heads.rows import TrainingRows
+
+Array = npt.NDArray[Any]
+Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+
+LOSSES = ("cumulative", "ce", "coral", "corn", "sord", "emd")
+
+_PREDICT_ROWS = 8192
+_MAX_HIDDEN_LAYERS = 16
+
+
+class MlpHead(SkillHead):
+    """Multi-layer perceptron with ReLU and dropout, joint over skills.
+
+    Parameters
+    ----------
+    n_levels : int, optional
+        K.
+    loss : {"cumulative", "ce"}, default="cumulative"
+        ``cumulative``: one latent score per skill and K-1 ordered thresholds (order is known, so it
+        needs no learning). ``ce``: K free logits per skill and cross-entropy. ``coral``, ``corn``,
+        ``sord``, ``emd``: see :mod:`basket.heads.mlp_losses`.
+    hidden : int, default=256
+        Units per hidden layer.
+    depth : int, default=1
+        Hidden layers.
+    dropout : float, default=0.5
+        Share of hidden units left out in each step.
+    weight_decay : float, default=0.01
+        Of AdamW.
+    learning_rate : float, default=0.001
+        Of AdamW.
+    batch_size : int, optional
+        Rows per step; if not given, so that an epoch has about 32 steps (32 to 1,024 rows).
+    epochs : int, default=100
+        At most.
+    patience : int, default=10
+        Epochs without a better held-out loss before training stops; 0 trains all epochs on all
+        rows.
+    validation_fraction : float, default=0.15
+        Share of players held out to find the best epoch.
+    hierarchy : bool or sequence of int, default=False
+        Group ``0..G-1`` of each skill: every group has a shared layer of ``hidden // 2`` units
+        between the trunk and its skills. ``fit-head`` turns True into the groups of the skills'
+        names.
+    class_weight : "balanced", mapping or sequence, optional
+        Weight of each level.
+    seed : int, default=0
+        First weights and dropout. Batches and held-out players are the same for every seed, so
+        that many seeds can be trained side by side (:func:`fit_packed`).
+
+    Attributes
+    ----------
+    best_epoch_ : int
+        The epoch whose weights were kept.
+    layers_ : list of (ndarray, ndarray)
+        Weights (in, out) and biases (out,) of each layer, float32.
+    mean_, scale_ : ndarray, float32, (P,)
+        Standardisation, fitted on the training rows; scale 0 drops a constant column.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_levels: int | None = None,
+        loss: str = "cumulative",
+        hidden: int = 256,
+        depth: int = 1,
+        dropout: float = 0.5,
+        weight_decay: float = 0.01,
+        learning_rate: float = 1e-3,
+        batch_size: int | None = None,
+        epochs: int = 100,
+        patience: int = 10,
+        validation_fraction: float = 0.15,
+        hierarchy: bool | Sequence[int] = False,
+        class_weight: str | Mapping[Any, float] | Sequence[float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.n_levels = n_levels
+        self.loss = loss
+        self.hidden = hidden
+        self.depth = depth
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.hierarchy = hierarchy
+        self.class_weight = class_weight
+        self.seed = seed
+
+    def _split_seed(self) -> int:
+        return 0
+
+    def _fit(self, rows: TrainingRows) -> None:
+        train_together([self], rows)
+
+    def _check_parameters(self) -> None:
+        if self.loss not in LOSSES:
+            raise UsageError(f"mlp knows the losses {', '.join(LOSSES)}, got {self.loss!r}")
+        if not 0 <= self.dropout < 1 or self.depth < 0 or self.hidden < 1 or self.epochs < 1:
+            raise UsageError(
+                "mlp needs 0 <= dropout < 1, depth >= 0, hidden >= 1 and epochs >= 1, got "
+                f"dropout={self.dropout}, depth={self.depth}, hidden={self.hidden}, "
+                f"epochs={self.epochs}"
+            )
+        self._groups()
+
+    def _groups(self) -> tuple[int, ...] | None:
+        """Group of each active skill, renumbered without holes; None without a hierarchy."""
+        if self.hierarchy is False:
+            return None
+        if self.hierarchy is True or len(self.hierarchy) != self.n_skills_:
+            raise UsageError(
+                f"hierarchy needs the group of each of the {self.n_skills_} skills, got "
+                f"{self.hierarchy!r}; fit-head knows the groups of BASKET's skills"
+            )
+        groups = np.asarray(self.hierarchy, dtype=np.int64)[self.active_]
+        return tuple(np.unique(groups, return_inverse=True)[1].tolist())
+
+    def _widths(self) -> tuple[int, ...]:
+        """Inputs of each layer."""
+        (width,) = self._shape("features")
+        widths = (width, *(self.hidden,) * self.depth)
+        groups = self._groups()
+        if groups is None:
+            return widths
+        return (*widths, (max(groups) + 1) * max(1, self.hidden // 2))
+
+    def _outputs_per_skill(self) -> int:
+        (cuts,) = self._shape("cuts")
+        return {"cumulative": 1, "coral": 1, "corn": cuts}.get(self.loss, cuts + 1)
+
+    def _standardise(self, X: Array) -> Float32:
+        return np.asarray((X - self.mean_) * self.scale_, dtype=np.float32)
+
+    def _outputs(self, X: Array) -> Float:
+        """Last layer before the link, float64, (n, n_active) or (n, n_active * K)."""
+        blocks = []
+        for start in range(0, max(len(X), 1), _PREDICT_ROWS):
+            values = self._standardise(X[start : start + _PREDICT_ROWS])
+            for index, (weight, bias) in enumerate(self.layers_):
+                values = values @ weight + bias
+                if index < len(self.layers_) - 1:
+                    np.maximum(values, 0.0, out=values)
+            blocks.append(values.astype(np.float64))
+        return np.concatenate(blocks)
+
+    def _latent(self, X: Array) -> Float:
+        if self._outputs_per_skill() == 1 and self.loss != "corn":
+            return self._outputs(X)
+        return self._proba(X) @ np.arange(len(self.classes_), dtype=np.float64)
+
+    def _proba(self, X: Array) -> Float:
+        outputs = self._outputs(X)
+        if self.loss in ("cumulative", "coral"):
+            # CORAL's biases are ordered where training has converged; elsewhere they need not be.
+            return link.probabilities(outputs, np.sort(self.thresholds_, axis=1))
+        logits = outputs.reshape(len(X), len(self.active_), -1)
+        if self.loss == "corn":
+            return corn_probabilities(logits)
+        odds = np.exp(logits - logits.max(axis=2, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=2, keepdims=True))
+
+    def _state(self) -> HeadState:
+        arrays: dict[str, Array] = {"mean": self.mean_, "scale": self.scale_}
+        if self.thresholds_ is not None:
+            arrays["thresholds"] = self.thresholds_
+        for index, (weight, bias) in enumerate(self.layers_):
+            arrays |= {f"weight_{index}": weight, f"bias_{index}": bias}
+        return HeadState(values={"best_epoch": self.best_epoch_}, arrays=arrays)
+
+    def _restore(self, state: HeadState) -> None:
+        if self.loss not in LOSSES or not 0 <= self.depth <= _MAX_HIDDEN_LAYERS:
+            raise ValueError(f"no such network: loss {self.loss!r}, depth {self.depth!r}")
+        (width,), (n_active,) = self._shape("features"), self._shape("active")
+        self.mean_ = checked(state.arrays, "mean", (width,))
+        self.scale_ = checked(state.arrays, "scale", (width,))
+        self.thresholds_ = None
+        if self.loss in ("cumulative", "coral"):
+            self.thresholds_ = checked(state.arrays, "thresholds", self._shape("active", "cuts"))
+        widths = [*self._widths(), n_active * self._outputs_per_skill()]
+        self.layers_ = [
+            (
+                checked(state.arrays, f"weight_{index}", (rows, columns)),
+                checked(state.arrays, f"bias_{index}", (columns,)),
+            )
+            for index, (rows, columns) in enumerate(pairwise(widths))
+        ]
+        self.best_epoch_ = int(state.values["best_epoch"])
+
+
+def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
+    """Train networks of one shape on the same rows; see :func:`fit_packed`."""
+    from basket.heads.mlp_training import Knobs, Shape, train
+
+    first = heads[0]
+    first._check_parameters()
+    rows = rows if first.patience else rows.learned()
+    held = rows.held_out(first.validation_fraction) & (first.patience > 0)
+    n_learned = int((~held).sum())
+    shape = Shape(
+        loss=first.loss,
+        widths=first._widths(),
+        batch_size=first.batch_size or min(max(n_learned // 32, 32), 1024),
+        epochs=first.epochs,
+        patience=first.patience or first.epochs,
+        group_of_skill=first._groups(),
+    )
+    mean, scale = _standardisation(rows.X, rows.weights)
+    for head in heads:
+        head.mean_, head.scale_ = mean, scale
+    knobs = [Knobs(h.dropout, h.weight_decay, h.learning_rate, h.seed) for h in heads]
+    trained = train(shape, knobs, first._standardise(rows.X), rows, held)
+    for head, result in zip(heads, trained, strict=True):
+        head.layers_, head.thresholds_ = result.layers, result.thresholds
+        head.best_epoch_ = result.best_epoch
+
+
+def fit_packed(
+    heads: Sequence[MlpHead],
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    *,
+    validation: tuple[Any, npt.ArrayLike] | None = None,
+) -> list[MlpHead]:
+    """Fit many heads at once; each becomes what ``head.fit`` alone would have made of it.
+
+    Heads that differ in nothing but dropout, weight decay, learning rate and seed share their
+    matrix products; others are trained after each other.
+
+    Parameters
+    ----------
+    heads : sequence of MlpHead
+        Fitted in place.
+    X, y, groups, sample_weight, validation
+        As in :meth:`SkillHead.fit`.
+
+    Returns
+    -------
+    list of MlpHead
+        ``heads``.
+    """
+    packs: dict[str, list[MlpHead]] = {}
+    for head in heads:
+        packs.setdefault(repr(_shared_parameters(head)), []).append(head)
+    for pack in packs.values():
+        rows = pack[0]._begin(X, y, groups, sample_weight, validation)
+        known = {name: value for name, value in vars(pack[0]).items() if name.endswith("_")}
+        for head in pack[1:]:
+            for name, value in known.items():
+                setattr(head, name, value)
+        if rows is not None:
+            train_together(pack, rows)
+    return list(heads)
+
+
+def _shared_parameters(head: MlpHead) -> list[tuple[str, Any]]:
+    own = ("dropout", "weight_decay", "learning_rate", "seed")
+    return sorted((name, value) for name, value in head.get_params().items() if name not in own)
+
+
+def _standardisation(X: Array, weights: Float) -> tuple[Float32, Float32]:
+    """Weighted mean and inverse standard deviation per column, float32; 0 for constant columns."""
+    total = weights.sum()
+    mean = np.zeros(X.shape[1])
+    square = np.zeros(X.shape[1])
+    blocks = range(0, len(X), _PREDICT_ROWS)
+    for start in blocks:
+        part = slice(start, start + _PREDICT_ROWS)
+        mean += weights[part] @ X[part].astype(np.float64)
+    mean /= total
+    for start in blocks:
+        part = slice(start, start + _PREDICT_ROWS)
+        square += weights[part] @ (X[part] - mean) ** 2
+    std = np.sqrt(square / total)
+    varies = std > 1e-6 * np.abs(mean)
+    scale = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
+    return mean.astype(np.float32), scale.astype(np.float32)

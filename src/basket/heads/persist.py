@@ -1,0 +1,300 @@
+"""Run folders at rest: safetensors, JSON and checked LightGBM text; loading executes nothing.
+
+A folder appears under its name whole or not at all. ``run.json`` carries the hash of every file, so
+a run that was cut short or changed is told apart from one that was made; each file is nevertheless
+checked as if it came from a stranger, because hashes can be recomputed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.cache.durable import fsync_folder, write_new
+from basket.cache.features import RaggedFeatures
+from basket.cache.fingerprint import FeatureSetSpec
+from basket.errors import BasketError, IntegrityError, RunError
+from basket.heads.decision import DecisionRules
+from basket.heads.pooling import canonical, parse_poolings
+from basket.heads.stored_head import head_from_files
+
+if TYPE_CHECKING:
+    from basket.heads.base import SkillHead
+
+RUN_FORMAT = "basket-run"
+RUN_VERSION = 1
+
+#: What a run may consist of; nothing else is ever opened.
+_CHECKED_FILES = ("head.json", "head.safetensors", "decision.json")
+
+
+@dataclass(frozen=True)
+class RunFeatures:
+    """One feature set that a run was fitted on: its name, the stream taken, and its identity."""
+
+    name: str
+    stream: str
+    spec: FeatureSetSpec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the specification whole."""
+        return {
+            "name": self.name,
+            "stream": self.stream,
+            "digest": self.spec.digest,
+            "spec": json.loads(self.spec.to_json()),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], *, origin: str) -> RunFeatures:
+        """Restore; the specification is checked against its digest."""
+        name, stream = document["name"], document["stream"]
+        spec = FeatureSetSpec.from_json(json.dumps(document["spec"]), origin=origin)
+        if not isinstance(name, str) or stream not in spec.streams:
+            raise ValueError(f"its feature set {name!r} has no stream {stream!r}")
+        return cls(name, stream, spec)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fitted run: predicts levels from pooled features.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    config : dict
+        ``run.json``: head and parameters, label files, versions, seed, counts, what was left out.
+    head : SkillHead
+        Fitted.
+    decision : DecisionRules
+        One rule per metric.
+    skills : tuple of str
+        Names of the columns of every prediction.
+    n_levels : int
+        K.
+    pooling : str
+        How segments became rows.
+    feature_sets : tuple of RunFeatures
+        What the columns of X are made of, in this order.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    head: SkillHead
+    decision: DecisionRules
+    skills: tuple[str, ...]
+    n_levels: int
+    pooling: str
+    feature_sets: tuple[RunFeatures, ...]
+
+    @property
+    def width(self) -> int:
+        """Columns of X."""
+        poolings = parse_poolings(self.pooling, len(self.feature_sets))
+        return sum(
+            pooling.width(features.spec.streams[features.stream])
+            for pooling, features in zip(poolings, self.feature_sets, strict=True)
+        )
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Scores on training and held-out players, and the prior's, read from ``metrics.json``.
+
+        Raises
+        ------
+        IntegrityError
+            The file is missing or damaged.
+        """
+        try:
+            scores: dict[str, Any] = json.loads((self.path / "metrics.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise IntegrityError(f"{self.path} has no readable scores: {error}") from error
+        return scores
+
+    @property
+    def train_players(self) -> tuple[str, ...]:
+        """Players the head has seen, sorted; read from ``training.parquet``.
+
+        Raises
+        ------
+        IntegrityError
+            The file is missing or damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            players = pq.read_table(self.path / "training.parquet", columns=["player"])["player"]
+            return tuple(sorted(set(players.to_pylist())))
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise IntegrityError(
+                f"{self.path} does not say whom it was fitted on: {error}"
+            ) from error
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Probabilities (n, n_skills, K) of pooled features (n, width), or of segments (ragged).
+
+        Raises
+        ------
+        RunError
+            X has another number of columns.
+        """
+        if isinstance(X, RaggedFeatures):
+            shape: tuple[int, ...] = (len(X), X.dim)
+        else:
+            X = np.asarray(X)
+            shape = X.shape
+        if len(shape) != 2 or shape[1] != self.width:
+            raise RunError(
+                f"run {self.path.name} was fitted on {self.width} columns ({self.pooling} of "
+                f"{', '.join(f.name for f in self.feature_sets)}), got features of shape "
+                f"{shape}; pool the same feature sets the same way"
+            )
+        return self.decision.calibrate(self.head.predict_proba(X))
+
+    def predict(self, X: Any, metric: str = "accuracy") -> npt.NDArray[np.int64]:
+        """Levels (n, n_skills) by the decision rule that serves ``metric`` best."""
+        return self.decision.predict(self.predict_proba(X), metric)
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises
+    ------
+    RunError
+        No run is there, or it was written by another version of the format.
+    IntegrityError
+        Files are missing, cut short, changed, or do not fit together.
+    """
+    folder = Path(path)
+    config = _read_config(folder)
+    try:
+        files = _read_files(folder, config["files"])
+        head = head_from_files(files, origin=str(folder))
+        origin = str(folder / "run.json")
+        run = Run(
+            path=folder,
+            config=config,
+            head=head,
+            decision=DecisionRules.from_json(
+                files["decision.json"].decode(), origin=str(folder / "decision.json")
+            ),
+            skills=tuple(config["skills"]),
+            n_levels=config["n_levels"],
+            pooling=canonical(config["pooling"]),
+            feature_sets=tuple(
+                RunFeatures.from_dict(features, origin=origin)
+                for features in config["feature_sets"]
+            ),
+        )
+        _check_consistency(run)
+    except BasketError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise IntegrityError(f"run {folder} is damaged: {_what(error)}; fit it again") from error
+    return run
+
+
+def publish_run(out: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write a run folder so that it is seen whole or not at all.
+
+    Parameters
+    ----------
+    out : Path
+        The folder to make; it must not exist.
+    config : mapping
+        ``run.json`` without format, version and hashes, which are added.
+    files : mapping of str to bytes
+        Everything else.
+
+    Raises
+    ------
+    RunError
+        ``out`` exists already, or cannot be written.
+    """
+    document = {
+        "format": RUN_FORMAT,
+        "version": RUN_VERSION,
+        **config,
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+    }
+    data = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+    if out.exists():
+        raise RunError(f"{out} exists already; choose another folder or remove it")
+    # A sibling, so that the rename stays on one file system.
+    building = out.parent / f".tmp-{out.name}-{uuid.uuid4().hex}"
+    try:
+        building.mkdir(parents=True)
+        for name, content in {**files, "run.json": data}.items():
+            write_new(building / name, content)
+        fsync_folder(building)
+        building.rename(out)
+        fsync_folder(out.parent)
+    except OSError as error:
+        raise RunError(f"the run {out} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((folder / "run.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"{folder} is no run folder: it has no run.json") from None
+    except OSError as error:
+        raise RunError(f"{folder / 'run.json'} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{folder / 'run.json'} is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != RUN_FORMAT:
+        raise RunError(f"{folder} is no run folder: its run.json is not of format {RUN_FORMAT}")
+    if document.get("version") != RUN_VERSION:
+        raise RunError(
+            f"{folder} has run version {document.get('version')!r}, this basket reads version "
+            f"{RUN_VERSION}; fit it again or use the matching basket"
+        )
+    return document
+
+
+def _read_files(folder: Path, hashes: Mapping[str, str]) -> dict[str, bytes]:
+    """Files that predictions depend on, compared with their hashes."""
+    more = [*folder.glob("booster_*.txt"), *folder.glob("member_*.*")]
+    files = {}
+    for name in (*_CHECKED_FILES, *sorted(path.name for path in more)):
+        data = (folder / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != hashes.get(name):
+            raise ValueError(f"{name} is not the file that was written ({len(data)} bytes)")
+        files[name] = data
+    return files
+
+
+def _check_consistency(run: Run) -> None:
+    if not all(isinstance(skill, str) for skill in run.skills):
+        raise ValueError("its skills are not names")
+    shape = (len(run.skills), run.n_levels)
+    if (run.head.n_skills_, len(run.head.classes_)) != shape:
+        raise ValueError(f"its head does not predict {shape[0]} skills of {shape[1]} levels")
+    if (len(run.decision.cuts), run.decision.n_levels) != shape:
+        raise ValueError(f"its decision rules are not for {shape[0]} skills of {shape[1]} levels")
+    if run.head.n_features_in_ != run.width:
+        raise ValueError(
+            f"its head takes {run.head.n_features_in_} columns, its features give {run.width}"
+        )
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, OSError):
+        return f"{Path(error.filename or '').name} cannot be read ({error.strerror})"
+    return str(error)

@@ -1,0 +1,46 @@
+"""The baseline that is always shown: level frequencies of the training set, whatever the video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.heads.base import HeadState, SkillHead
+from basket.heads.rows import TrainingRows
+
+
+class PriorHead(SkillHead):
+    """Class frequencies per skill.
+
+    Examples
+    --------
+    >>> head = PriorHead(n_levels=3).fit([[0.0], [1.0]], [[0], [2]])
+    >>> head.predict_proba([[5.0]]).tolist()
+    [[[0.5, 0.0, 0.5]]]
+    """
+
+    def __init__(self, *, n_levels: int | None = None) -> None:
+        self.n_levels = n_levels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # It looks at no feature: scikit-learn's own DummyClassifier says the same of itself.
+        tags.classifier_tags.poor_score = True
+        return tags
+
+    def _fit(self, rows: TrainingRows) -> None:
+        """Everything is in ``prior_``."""
+
+    def _latent(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.zeros((len(X), len(self.active_)))
+
+    def _proba(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.repeat(self.prior_[self.active_][None], len(X), axis=0)
+
+    def _state(self) -> HeadState:
+        return HeadState()
+
+    def _restore(self, state: HeadState) -> None:
+        """Nothing beside ``prior_``."""

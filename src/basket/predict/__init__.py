@@ -1,0 +1,1 @@
+"""From a reel to a skill card: prediction, and the page that shows it."""

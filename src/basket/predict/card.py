@@ -1,0 +1,259 @@
+"""The skill card of one reel: levels, words and probabilities, as a page or a fragment.
+
+Levels are shown from poor to excellent whatever the label's polarity: for Defensive Consistency
+label 0 is the excellent one, and the card says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.dataset.layout import parse_reel_name
+from basket.dataset.skills import GROUPS, LEVEL_NAMES, Skill, skill_named
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+#: Skills named as strongest and weakest.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class SkillReading:
+    """What was predicted for one skill.
+
+    Parameters
+    ----------
+    name : str
+        As the label file calls it.
+    level : int
+        Predicted label, ``0..K-1``, polarity as in the labels.
+    probabilities : tuple of float, (K,)
+        Of the labels, in their order; sums to 1.
+    true_level : int or None
+        The label, where it is known (the demo).
+    """
+
+    name: str
+    level: int
+    probabilities: tuple[float, ...]
+    true_level: int | None = None
+
+    @property
+    def skill(self) -> Skill:
+        """Group and polarity."""
+        known = skill_named(self.name)
+        return Skill(self.name, known.group, known.high_is_good)
+
+    @property
+    def n_levels(self) -> int:
+        """K."""
+        return len(self.probabilities)
+
+    @property
+    def word(self) -> str:
+        """The level in words, polarity applied: ``excellent``."""
+        return self.skill.level_name(self.level, self.n_levels)
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the stated level."""
+        return self.probabilities[self.level]
+
+    def rank(self, level: int) -> int:
+        """Place of a label from poor (0) to excellent (K-1)."""
+        return level if self.skill.high_is_good else self.n_levels - 1 - level
+
+    @property
+    def ranked_probabilities(self) -> tuple[float, ...]:
+        """Probabilities from poor to excellent."""
+        return self.probabilities if self.skill.high_is_good else self.probabilities[::-1]
+
+    @property
+    def expected_rank(self) -> float:
+        """Expected place from poor (0) to excellent (K-1)."""
+        return sum(rank * share for rank, share in enumerate(self.ranked_probabilities))
+
+
+@dataclass(frozen=True)
+class SkillCard:
+    """Everything that is said about one reel.
+
+    Parameters
+    ----------
+    video_id : str
+    readings : tuple of SkillReading
+    player, league, season : str
+        Empty where unknown.
+    run, features, head : str
+        What predicted.
+    simulated : bool
+        The head was fitted on simulated players.
+    random_weights : bool
+        The features come from weights that were never trained.
+    notes : tuple of str
+        Plain sentences: a truncated video, a missing stream.
+    """
+
+    video_id: str
+    readings: tuple[SkillReading, ...]
+    player: str = ""
+    league: str = ""
+    season: str = ""
+    run: str = ""
+    features: str = ""
+    head: str = ""
+    simulated: bool = False
+    random_weights: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The player where the path names one, else the video."""
+        return f"Player {self.player}" if self.player else self.video_id
+
+    @property
+    def groups(self) -> list[tuple[str, list[SkillReading]]]:
+        """Readings by skill group, groups in the order of the data set."""
+        found = [
+            (group, [reading for reading in self.readings if reading.skill.group == group])
+            for group in GROUPS
+        ]
+        return [(group, readings) for group, readings in found if readings]
+
+    @property
+    def strongest(self) -> list[SkillReading]:
+        """The skills with the best stated level, best first; none if there are few skills."""
+        return self._from_best()[:_NAMED]
+
+    @property
+    def weakest(self) -> list[SkillReading]:
+        """The skills with the worst stated level, worst first; none if there are few skills."""
+        return self._from_best()[: -_NAMED - 1 : -1]
+
+    def _from_best(self) -> list[SkillReading]:
+        """By stated level, as a reader would sort the words; the expectation orders equals."""
+        if len(self.readings) < 2 * _NAMED:
+            return []
+        return sorted(self.readings, key=lambda r: (-r.rank(r.level), -r.expected_rank))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences that stand across the card."""
+        said = []
+        if self.simulated:
+            said.append("Simulated head: fitted on simulated players, says nothing about people.")
+        if self.random_weights:
+            said.append("Random weights: the features were never trained.")
+        return said
+
+
+def make_card(
+    video_id: str,
+    *,
+    skills: Sequence[str],
+    levels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    true_levels: npt.ArrayLike | None = None,
+    run: str = "",
+    features: str = "",
+    head: str = "",
+    simulated: bool = False,
+    random_weights: bool = False,
+    notes: Sequence[str] = (),
+) -> SkillCard:
+    """Make the card of one reel from one row of predictions.
+
+    Parameters
+    ----------
+    video_id : str
+        Season, league and player are read from it where it is a BASKET path.
+    skills : sequence of str, (n_skills,)
+    levels : array_like of int, (n_skills,)
+        Predicted labels.
+    probabilities : array_like of float, (n_skills, K)
+    true_levels : array_like of int, (n_skills,), optional
+        Labels where known; -1 is missing.
+    run, features, head : str
+        What predicted.
+    simulated, random_weights : bool
+        Said across the card.
+    notes : sequence of str
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit, or a level is not on the scale.
+    """
+    predicted, shares = np.asarray(levels), np.asarray(probabilities, dtype=np.float64)
+    known = np.full(len(skills), -1) if true_levels is None else np.asarray(true_levels)
+    if shares.ndim != 2 or not (len(skills) == len(predicted) == len(shares) == len(known)):
+        raise ValueError(
+            f"{len(skills)} skills need as many levels and rows of probabilities; got "
+            f"{predicted.shape}, {shares.shape} and true levels {known.shape}"
+        )
+    n_levels = shares.shape[1]
+    if len(skills) and (
+        predicted.min() < 0 or max(predicted.max(), known.max()) >= n_levels or known.min() < -1
+    ):
+        raise ValueError(f"levels must lie in 0..{n_levels - 1}")
+    reel = parse_reel_name(video_id)
+    return SkillCard(
+        video_id=video_id,
+        readings=tuple(
+            SkillReading(name, int(level), tuple(row.tolist()), int(true) if true >= 0 else None)
+            for name, level, row, true in zip(skills, predicted, shares, known, strict=True)
+        ),
+        player=reel.player if reel else "",
+        league=reel.league if reel else "",
+        season=reel.season if reel else "",
+        run=run,
+        features=features,
+        head=head,
+        simulated=simulated,
+        random_weights=random_weights,
+        notes=tuple(notes),
+    )
+
+
+def card_html(card: SkillCard) -> str:
+    """The card as a self-contained page that asks nothing of the network."""
+    return cards_html([card])
+
+
+def cards_html(cards: Sequence[SkillCard]) -> str:
+    """Several cards as one self-contained page, with a list of players where there are many."""
+    from basket.evaluate.page import environment
+
+    template = environment("basket.predict").get_template("card_page.html.j2")
+    # A warning that holds for some of the cards only has to stand on those.
+    said = dict.fromkeys(sentence for card in cards for sentence in card.warnings)
+    shared = [sentence for sentence in said if all(sentence in card.warnings for card in cards)]
+    return template.render(cards=[(card, _level_names(card)) for card in cards], banner=shared)
+
+
+def card_fragment(card: SkillCard) -> Markup:
+    """The card as escaped HTML for a section of a report; brings its own style.
+
+    Give it to ``EvaluationReport.to_html(sections=[(title, card_fragment(card))])``.
+    """
+    from markupsafe import Markup
+
+    from basket.evaluate.page import environment
+
+    template = environment("basket.predict").get_template("card_fragment.html.j2")
+    # The template escapes every value; what it returns is HTML.
+    return Markup(template.render(card=card, level_names=_level_names(card), banner=[]))  # noqa: S704
+
+
+def _level_names(card: SkillCard) -> list[str]:
+    """Words for the scale from poor to excellent; for other scales the ends only."""
+    n_levels = max((reading.n_levels for reading in card.readings), default=len(LEVEL_NAMES))
+    if n_levels == len(LEVEL_NAMES):
+        return list(LEVEL_NAMES)
+    return ["lowest", *("" for _ in range(n_levels - 2)), "highest"]

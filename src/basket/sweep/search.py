@@ -1,0 +1,163 @@
+"""Walking a space: all of it, at random, by successive halving, or led by Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from basket.errors import MissingDependencyError
+from basket.metrics import HIGHER_IS_BETTER
+from basket.sweep.setting import Setting
+from basket.sweep.space import Range, Space
+
+#: Fits settings and returns their records; ``full`` is False where the resource was cut down.
+RunBatch = Callable[[Sequence[Setting], bool], dict[Setting, dict[str, Any]]]
+
+_UNLESS_GIVEN = {"epochs": 100, "rounds": 300}
+
+
+def walk(space: Space, run: RunBatch, *, folder: Path) -> None:
+    """Fit what the space's search asks for.
+
+    Parameters
+    ----------
+    space : Space
+    run : callable
+        ``run(settings, full)``; settings that have a record cost nothing.
+    folder : Path
+        Of the sweep, for Optuna's journal.
+
+    Raises
+    ------
+    MissingDependencyError
+        Optuna is asked for and is not installed.
+    """
+    search = space.search
+    if search.kind == "optuna":
+        _walk_with_optuna(space, run, folder)
+        return
+    ranged = any(
+        isinstance(values, Range) for head in space.heads for values in head.params.values()
+    )
+    if search.kind == "grid" or (search.kind == "halving" and not ranged):
+        settings = space.grid()
+        if search.budget is not None and search.budget < len(settings):
+            settings = space.sample(search.budget, seed=search.seed)
+    else:
+        settings = space.sample(search.budget or 27, seed=search.seed)
+    if search.kind == "halving":
+        settings = _halve(settings, space, run)
+    run(space.with_seeds(settings), True)
+
+
+def score_of(record: dict[str, Any], metric: str) -> float:
+    """A record's validation score, larger is better; minus infinity where there is none."""
+    value = record.get("scores", {}).get(metric, {}).get("mean")
+    if value is None:
+        return float("-inf")
+    return float(value) if HIGHER_IS_BETTER[metric] else -float(value)
+
+
+def rungs_of(space: Space, setting: Setting) -> list[Setting]:
+    """The same setting with growing parts of its resource, the full one left out."""
+    name = setting.resource
+    if name is None:
+        return []
+    full = _full_resource(setting, name)
+    factor, n_rungs = space.search.factor, space.search.rungs
+    parts = [max(1, full // factor**step) for step in range(n_rungs, 0, -1)]
+    return [setting.with_parameters(**{name: part}) for part in parts if part < full]
+
+
+def _halve(settings: list[Setting], space: Space, run: RunBatch) -> list[Setting]:
+    """Settings that are worth the full resource; those without one are always."""
+    free = [setting for setting in settings if not rungs_of(space, setting)]
+    racing = [setting for setting in settings if rungs_of(space, setting)]
+    for rung in range(space.search.rungs):
+        cut = {
+            setting: rungs_of(space, setting)[min(rung, len(rungs_of(space, setting)) - 1)]
+            for setting in racing
+        }
+        records = run(list(cut.values()), False)
+        ranked = sorted(
+            racing, key=lambda each: score_of(records[cut[each]], space.metric), reverse=True
+        )
+        racing = ranked[: -(-len(ranked) // space.search.factor)]
+    # In the order of the space, so that the work stands together by matrix.
+    return [setting for setting in settings if setting in set(free) | set(racing)]
+
+
+def _full_resource(setting: Setting, name: str) -> int:
+    from basket.heads.table import HEADS
+
+    given = setting.parameters.get(name)
+    if given is not None:
+        return int(given)
+    return int(HEADS[setting.head]().get_params(deep=False).get(name) or _UNLESS_GIVEN[name])
+
+
+def _walk_with_optuna(space: Space, run: RunBatch, folder: Path) -> None:
+    """Let Optuna's TPE propose; its journal lies in the sweep's folder and is continued."""
+    try:
+        optuna: Any = import_module("optuna")
+        journal: Any = import_module("optuna.storages.journal")
+    except ImportError:
+        raise MissingDependencyError(
+            "search: optuna needs the package optuna; install it with: pip install 'basket[optuna]'"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name="sweep",
+        storage=optuna.storages.JournalStorage(
+            journal.JournalFileBackend(str(folder / "optuna.journal"))
+        ),
+        sampler=optuna.samplers.TPESampler(seed=space.search.seed, multivariate=True, group=True),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        # Left by a process that was killed: its proposal is made again, its record is not lost.
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    complete = optuna.trial.TrialState.COMPLETE
+    budget = space.search.budget or 0
+    while len(study.get_trials(deepcopy=False, states=[complete])) < budget:
+        trial = study.ask()
+        setting = _proposed(trial, space)
+        records = run(space.with_seeds([setting]), True)
+        scores = [score_of(record, space.metric) for record in records.values()]
+        mean = sum(scores) / len(scores)
+        study.tell(trial, mean if mean > float("-inf") else -1e9)
+
+
+def _proposed(trial: Any, space: Space) -> Setting:
+    """The setting of a trial; parameters are asked for under their head's name."""
+    heads = [str(index) for index in range(len(space.heads))]
+    head = space.heads[int(trial.suggest_categorical("head", heads))]
+    values: dict[str, Any] = {}
+    for name, options in head.params.items():
+        place = f"{head.head}.{name}"
+        if isinstance(options, Range):
+            if options.integer:
+                values[name] = trial.suggest_int(
+                    place, int(options.low), int(options.high), log=options.log
+                )
+            else:
+                values[name] = trial.suggest_float(
+                    place, options.low, options.high, log=options.log
+                )
+        else:
+            choice = trial.suggest_categorical(place, [str(i) for i in range(len(options))])
+            values[name] = options[int(choice)]
+
+    def one_of(name: str, options: Sequence[Any]) -> Any:
+        return options[int(trial.suggest_categorical(name, [str(i) for i in range(len(options))]))]
+
+    chosen = Space(
+        features=(one_of("features", space.features),),
+        pools=(one_of("pool", space.pools),),
+        segments=(one_of("segments", space.segments),),
+        heads=(type(head)(head.head, {name: (value,) for name, value in values.items()}),),
+    )
+    return chosen.grid()[0]

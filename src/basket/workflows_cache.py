@@ -1,0 +1,243 @@
+"""The composed calls behind ``basket cache``: what is there, is it whole, in and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from basket.dataset import N_LEVELS, read_labels
+from basket.errors import UsageError
+
+if TYPE_CHECKING:
+    from basket.cache import FeatureCache, FeatureSet
+    from basket.cache.exchange import ExportReport
+    from basket.cache.foreign import ImportReport
+    from basket.cache.overview import FeatureSetOverview
+    from basket.cache.packing import PackReport
+    from basket.cache.repairs import RepairReport
+    from basket.cache.verification import VerifyReport
+
+PathLike = str | Path
+Tell = Callable[[int, int], None]
+DEFAULT_CACHE = "basket-cache"
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Progress that nobody follows."""
+
+
+@dataclass(frozen=True)
+class CacheOverview:
+    """Every feature set of a cache in numbers.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : int or None
+        Videos in the label files, where some were given.
+    feature_sets : tuple of FeatureSetOverview
+    """
+
+    path: Path
+    wanted: int | None
+    feature_sets: tuple[FeatureSetOverview, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "cache": str(self.path),
+            "wanted": self.wanted,
+            "feature_sets": [each.to_json() for each in self.feature_sets],
+        }
+
+
+def list_cache(
+    cache: PathLike = DEFAULT_CACHE,
+    *,
+    names: Sequence[str] = (),
+    labels: Sequence[PathLike] = (),
+    video_root: PathLike | None = None,
+    n_levels: int = N_LEVELS,
+) -> CacheOverview:
+    """Count what a cache holds: videos done, failed and missing, sizes, by what and when.
+
+    Parameters
+    ----------
+    cache : path
+    names : sequence of str
+        Feature sets; all by default.
+    labels : sequence of path
+        Label files whose videos should be there; without them nobody knows what is missing.
+    video_root : path, optional
+        Folder that absolute paths in label files are under.
+    n_levels : int, default=5
+
+    Raises
+    ------
+    BasketError
+        In one sentence. Damage is no error here: it is told.
+    """
+    from basket.cache import overview_of
+
+    opened = _open(cache)
+    wanted = _ids_of(labels, video_root=video_root, n_levels=n_levels) if labels else None
+    return CacheOverview(
+        path=Path(cache),
+        wanted=None if wanted is None else len(wanted),
+        feature_sets=tuple(overview_of(each, wanted=wanted) for each in _chosen(opened, names)),
+    )
+
+
+def verify_cache(
+    cache: PathLike = DEFAULT_CACHE,
+    *,
+    names: Sequence[str] = (),
+    deep: bool = False,
+    tell: Tell = _silent,
+) -> list[VerifyReport]:
+    """Check feature sets and change nothing; see :func:`basket.cache.verification.verify`.
+
+    Raises
+    ------
+    BasketError
+        In one sentence. What is wrong with the features is in the reports.
+    """
+    from basket.cache import verify
+
+    return [verify(each, deep=deep, tell=tell) for each in _chosen(_open(cache), names)]
+
+
+def repair_cache(
+    cache: PathLike = DEFAULT_CACHE, *, names: Sequence[str] = (), tell: Tell = _silent
+) -> list[RepairReport]:
+    """Set damage aside and write manifests anew; see :func:`basket.cache.repairs.repair`.
+
+    Raises
+    ------
+    BasketError
+        In one sentence.
+    """
+    from basket.cache import repair
+
+    return [repair(each, tell=tell) for each in _chosen(_open(cache), names)]
+
+
+def pack_cache(
+    cache: PathLike = DEFAULT_CACHE,
+    *,
+    names: Sequence[str] = (),
+    target_bytes: int = 256 << 20,
+    delete: bool = False,
+    tell: Tell = _silent,
+) -> list[PackReport]:
+    """Merge small shards into large ones; see :func:`basket.cache.packing.pack`.
+
+    Raises
+    ------
+    BasketError
+        In one sentence.
+    """
+    from basket.cache import pack
+
+    return [
+        pack(each, target_bytes=target_bytes, delete=delete, tell=tell)
+        for each in _chosen(_open(cache), names)
+    ]
+
+
+def export_features(
+    name: str,
+    out: PathLike,
+    *,
+    cache: PathLike = DEFAULT_CACHE,
+    format: str = "",  # noqa: A002 - what the option is called
+    streams: Sequence[str] = (),
+    labels: Sequence[PathLike] = (),
+    video_root: PathLike | None = None,
+    n_levels: int = N_LEVELS,
+    tell: Tell = _silent,
+) -> ExportReport:
+    """Write features for other programs; see :func:`basket.cache.exchange.export`.
+
+    Parameters
+    ----------
+    name : str
+        Feature set, or a unique beginning of its name.
+    out : path
+    cache : path
+    format : str
+        ``parquet``, ``npz`` or ``npy`` where the name of ``out`` does not say it.
+    streams : sequence of str
+        All by default.
+    labels : sequence of path
+        Only the videos of these label files, as far as they have features.
+    video_root : path, optional
+    n_levels : int, default=5
+    tell : callable
+
+    Raises
+    ------
+    BasketError
+        In one sentence.
+    """
+    from basket.cache import export
+
+    feature_set = _open(cache)[name]
+    ids = None
+    if labels:
+        present = set(feature_set.video_ids)
+        wanted = _ids_of(labels, video_root=video_root, n_levels=n_levels)
+        ids = [each for each in wanted if each in present]
+    return export(feature_set, out, format=format, streams=streams, video_ids=ids, tell=tell)
+
+
+def import_features(
+    source: PathLike,
+    *,
+    spec: PathLike | Mapping[str, Any],
+    cache: PathLike = DEFAULT_CACHE,
+    tell: Tell = _silent,
+) -> ImportReport:
+    """Take features of another extractor in; see :func:`basket.cache.foreign.import_features`.
+
+    Parameters
+    ----------
+    source : path
+    spec : path or mapping
+        The specification, as a YAML or JSON file or as plain values.
+    cache : path
+        Made when missing.
+    tell : callable
+
+    Raises
+    ------
+    BasketError
+        In one sentence. Videos that cannot be taken are in the report.
+    """
+    from basket.cache import import_features as import_them
+    from basket.cache import open_cache, read_foreign_spec
+    from basket.cache.foreign_spec import foreign_spec
+
+    parsed = foreign_spec(spec) if isinstance(spec, Mapping) else read_foreign_spec(spec)
+    if not Path(source).exists():
+        raise UsageError(f"there is no file or folder {source}")
+    return import_them(source, open_cache(cache, create=True), parsed, tell=tell)
+
+
+def _open(cache: PathLike) -> FeatureCache:
+    from basket.cache import open_cache
+
+    return open_cache(cache)
+
+
+def _chosen(cache: FeatureCache, names: Sequence[str]) -> Iterator[FeatureSet]:
+    """The named feature sets, opened one after the other; all where none is named."""
+    for name in names or cache.feature_sets:
+        yield cache[name]
+
+
+def _ids_of(labels: Sequence[PathLike], *, video_root: PathLike | None, n_levels: int) -> list[str]:
+    tables = [read_labels(path, video_root=video_root, n_levels=n_levels) for path in labels]
+    return list(dict.fromkeys(video_id for table in tables for video_id in table.video_ids))

@@ -1,0 +1,323 @@
+"""The composed calls behind ``basket sweep`` and ``basket leaderboard``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from basket.dataset import N_LEVELS, find_basket, is_simulated, read_labels
+from basket.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from basket.evaluate.report import EvaluationReport
+    from basket.heads.persist import Run
+    from basket.sweep.data import Loaded
+    from basket.sweep.leaderboard import Leaderboard, Row
+    from basket.sweep.runner import OnProgress
+    from basket.sweep.setting import Setting
+    from basket.sweep.space import Space
+
+PathLike = str | Path
+Say = Callable[[str], None]
+
+DEFAULT_SWEEP = "sweep"
+_TESTED = "tested.json"
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """What a sweep leaves.
+
+    Parameters
+    ----------
+    folder : Path
+    board : Leaderboard
+        Every configuration on validation.
+    n_computed : int
+        Fits made by this call; the others were there.
+    run : Run or None
+        The chosen configuration as a run folder.
+    report : EvaluationReport or None
+        Its test scores, where a test set was named.
+    n_test_looks : int
+        Configurations of this sweep that the test set has seen, this one included.
+    """
+
+    folder: Path
+    board: Leaderboard
+    n_computed: int
+    run: Run | None
+    report: EvaluationReport | None
+    n_test_looks: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "folder": str(self.folder),
+            "n_computed": self.n_computed,
+            "n_tried": self.board.n_tried,
+            "chosen": self.board.rows[0].setting.to_json(),
+            "run": None if self.run is None else str(self.run.path),
+            "test": None if self.report is None else self.report.results(),
+            "n_test_looks": self.n_test_looks,
+            "leaderboard": self.board.to_json(),
+        }
+
+
+def run_sweep(
+    space: Space | PathLike,
+    *,
+    cache: PathLike = "basket-cache",
+    train: PathLike | None = None,
+    val: PathLike | None = None,
+    test: PathLike | None = None,
+    video_root: PathLike | None = None,
+    out: PathLike = DEFAULT_SWEEP,
+    jobs: int = 1,
+    n_levels: int = N_LEVELS,
+    say: Say = _silent,
+    on_progress: OnProgress | None = None,
+) -> SweepSummary:
+    """Try every configuration of a space on validation players; score the best one on a test set.
+
+    Parameters
+    ----------
+    space : Space or path
+        What to try, or a YAML specification of it.
+    cache : path
+    train, val, test : path, optional
+        Label files; without ``train``, BASKET's own under ``$BASKET_ROOT`` or the current folder.
+        Without ``val``, a fifth of the training players is held out. Without ``test`` nothing is
+        tested.
+    video_root : path, optional
+    out : path, default="sweep"
+        Folder of the sweep; what is finished there is not done again.
+    jobs : int, default=1
+        Processes.
+    n_levels : int, default=5
+    say, on_progress : callable, optional
+
+    Raises
+    ------
+    BasketError
+        In one sentence.
+    """
+    from basket.cache.durable import write_atomically
+    from basket.sweep.data import Loaded, SweepData
+    from basket.sweep.leaderboard import SWEEP_FILE, read_leaderboard
+    from basket.sweep.runner import run_settings
+    from basket.sweep.search import walk
+    from basket.sweep.space import Space, read_space
+
+    if jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {jobs}")
+    wanted = space if isinstance(space, Space) else read_space(space)
+    train, val, test = _labels(train, val, test, video_root, say)
+    root = None if video_root is None else Path(video_root)
+    data = SweepData(Path(cache), Path(train), None if val is None else Path(val), root, n_levels)
+    loaded, folder = Loaded(data), Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = _about(wanted, loaded, val)
+    write_atomically(folder / SWEEP_FILE, (json.dumps(about, indent=1) + "\n").encode())
+    computed = 0
+
+    def run_batch(settings: Sequence[Setting], full: bool) -> dict[Setting, dict[str, Any]]:
+        nonlocal computed
+        done = run_settings(
+            settings,
+            data=data,
+            folder=folder,
+            jobs=jobs,
+            loaded=loaded,
+            notes={"full": full},
+            on_progress=on_progress,
+        )
+        computed += done.n_computed
+        return done.records
+
+    walk(wanted, run_batch, folder=folder)
+    board = read_leaderboard(folder, metric=wanted.metric)
+    best = board.rows[0]
+    run = _chosen_run(best, board, loaded, folder, say)
+    report, looks = (
+        (None, 0) if test is None else _test_once(run, board, Path(test), loaded, folder)
+    )
+    return SweepSummary(folder, board, computed, run, report, looks)
+
+
+def leaderboard(
+    folder: PathLike, *, metric: str | None = None, html: PathLike | None = None
+) -> Leaderboard:
+    """The configurations of a sweep in order, and what each axis is worth.
+
+    Parameters
+    ----------
+    folder : path
+        Written by :func:`run_sweep`.
+    metric : str, optional
+        ``accuracy``, ``mae`` or ``qwk``; what the sweep selected by, if not given.
+    html : path, optional
+        Page to write.
+
+    Raises
+    ------
+    BasketError
+        In one sentence.
+    """
+    from basket.cache.durable import write_atomically
+    from basket.sweep.leaderboard import read_leaderboard
+
+    board = read_leaderboard(folder, metric=metric)
+    if html is not None:
+        Path(html).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(html), board.to_html().encode())
+    return board
+
+
+def _labels(
+    train: PathLike | None,
+    val: PathLike | None,
+    test: PathLike | None,
+    video_root: PathLike | None,
+    say: Say,
+) -> tuple[PathLike, PathLike | None, PathLike | None]:
+    """The label files named, or BASKET's own."""
+    if train is not None:
+        if val is None:
+            say("No --val: a fifth of the training players is held out for selection")
+        return train, val, test
+    splits = find_basket(None if video_root is None else Path(video_root)).splits
+    if "train" not in splits:
+        raise UsageError("BASKET's train.csv is not there; name a label file with --train")
+    say(f"Labels: {', '.join(str(splits[name]) for name in splits if name in ('train', 'val'))}")
+    return splits["train"], val or splits.get("val"), test or splits.get("test")
+
+
+def _about(space: Space, loaded: Loaded, val: PathLike | None) -> dict[str, Any]:
+    """What the sweep says of itself; fails early where features are unknown."""
+    from basket.sweep.leaderboard import SWEEP_FORMAT, SWEEP_VERSION
+    from basket.sweep.records import code_version
+
+    return {
+        "format": SWEEP_FORMAT,
+        "version": SWEEP_VERSION,
+        "space": space.to_json(),
+        "code": code_version(),
+        "data": {" + ".join(names): loaded.digest(names) for names in space.features},
+        "train": str(loaded.data.train.resolve()),
+        "val": None if val is None else str(Path(val).resolve()),
+        "simulated": is_simulated(loaded.data.train),
+    }
+
+
+def _chosen_run(best: Row, board: Leaderboard, loaded: Loaded, folder: Path, say: Say) -> Run:
+    """The best configuration as a run folder, fitted with its first seed; made once."""
+    from basket.heads.fit import fit_run
+    from basket.heads.persist import load_run
+    from basket.sweep.records import record_key
+
+    setting = best.setting
+    out = folder / "chosen" / record_key(setting, loaded.digest(setting.features))[:12]
+    if out.exists():
+        return load_run(out)
+    say(f"Chosen of {board.n_tried} configurations by {board.metric}; fitting it into {out}")
+    train, val = loaded.matrices(setting)
+    tables = dict(zip(("train", "val"), loaded.tables, strict=True))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return fit_run(
+        train,
+        val,
+        head=setting.head,
+        params=setting.parameters,
+        seed=setting.seed,
+        pooling=setting.pooling,
+        feature_sets=[
+            {"name": each.name, "stream": stream, "spec": each.spec}
+            for each, stream in loaded.sources(setting.features)
+        ],
+        out=out,
+        labels={
+            "cache": str(loaded.data.cache.resolve()),
+            "simulated": any(is_simulated(table.path) for table in tables.values()),
+            "chosen_of": board.n_tried,
+            **{
+                name: {"path": str(table.path.resolve()), "sha256": table.sha256}
+                for name, table in tables.items()
+            },
+        },
+    )
+
+
+def _test_once(
+    run: Run, board: Leaderboard, test: Path, loaded: Loaded, folder: Path
+) -> tuple[EvaluationReport, int]:
+    """Test scores of the chosen run: computed once, and read back ever after."""
+    from basket.cache.durable import write_atomically
+    from basket.evaluate.report import EvaluationReport
+
+    digest = hashlib.sha256(test.read_bytes()).hexdigest() if test.exists() else ""
+    name = f"{run.path.name}-{digest[:12]}"
+    page = folder / "tests" / f"{name}.html"
+    looks = _looks(folder)
+    if name in looks and page.with_suffix(".json").exists():
+        return EvaluationReport.from_json(page.with_suffix(".json").read_text()), len(looks)
+    # Counted before it is looked at: a look that was interrupted was one.
+    looks = list(dict.fromkeys([*looks, name]))
+    write_atomically(folder / _TESTED, (json.dumps(looks) + "\n").encode())
+    report = _test_report(run, board, test, loaded, n_looks=len(looks))
+    report.write(page)
+    return report, len(looks)
+
+
+def _test_report(
+    run: Run, board: Leaderboard, test: Path, loaded: Loaded, *, n_looks: int
+) -> EvaluationReport:
+    from basket.evaluate import protocol
+    from basket.evaluate.report import RunReport, assemble_report
+    from basket.evaluate.scores import evaluate
+    from basket.workflows import describe_run
+
+    table = read_labels(test, video_root=loaded.data.video_root, n_levels=run.n_levels)
+    matrix = protocol.matrix_of_test_set(
+        loaded.sources(board.rows[0].setting.features), table, pooling=run.pooling
+    )
+    about = describe_run(run)
+    scores = evaluate(
+        run,
+        matrix,
+        split="test",
+        train_level_counts=run.config["train"]["level_counts"],
+        train_players=run.train_players,
+        lost=protocol.lost_levels(table, matrix.ids),
+        references=protocol.references_for(table, simulated=about.simulated),
+    )
+    more = "" if n_looks == 1 else f" It is look number {n_looks} at this test set by this sweep."
+    return assemble_report(
+        [RunReport(about, {"test": scores})],
+        skills=run.skills,
+        n_levels=run.n_levels,
+        primary_reason=f"the best validation {board.metric} of {board.n_tried} configurations",
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        notes=[f"{board.n_tried} configurations were tried on validation players.{more}"],
+    )
+
+
+def _looks(folder: Path) -> list[str]:
+    path = folder / _TESTED
+    if not path.exists():
+        return []
+    try:
+        return [str(name) for name in json.loads(path.read_bytes())]
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); remove it and say so where you publish"
+        ) from None

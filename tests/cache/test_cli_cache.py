@@ -1,0 +1,121 @@
+"""``basket cache`` as a user meets it: what it prints, and how it ends."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from basket import cli_cache
+from basket.cli_cache import cache_app
+from basket.errors import BasketError, UsageError
+
+IDS = [f"18-19/NBA/{i}_18_19.mp4" for i in range(6)]
+
+
+@pytest.fixture
+def filled(feature_set, making):
+    making.fill(feature_set, IDS, per_shard=2)
+    with feature_set.writer() as writer:
+        writer.add(making.failed("18-19/NBA/9_18_19.mp4", "moov atom not found"))
+    return feature_set
+
+
+@pytest.fixture
+def basket(filled):
+    def run(*arguments, cache=True, code=0):
+        options = ["--cache", str(filled.path.parent)] if cache else []
+        result = CliRunner().invoke(cache_app, [*map(str, arguments), *options])
+        if isinstance(result.exception, BasketError):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def labels(tmp_path):
+    path = tmp_path / "labels.csv"
+    rows = [*IDS, "18-19/NBA/9_18_19.mp4", "18-19/NBA/77_18_19.mp4"]
+    path.write_text("path,Steals\n" + "".join(f"{row},1\n" for row in rows))
+    return path
+
+
+def test_ls_and_status_say_what_is_there(basket, filled, labels):
+    said = " ".join(basket("ls", "--labels", labels).split())
+    assert "Missing counts the 8 videos" in said
+    document = json.loads(basket("ls", "--labels", labels, "--json"))
+    assert document["wanted"] == 8
+    (found,) = document["feature_sets"]
+    assert found["name"] == filled.name
+    assert found["videos"] == {"done": 6, "failed": 1, "missing": 1}
+    said = " ".join(basket("status", "motion", "--labels", labels).split())
+    assert "6 videos done, 1 failed, 18 segments" in said
+    assert "moov atom not found" in said
+    assert "1 missing: 18-19/NBA/77_18_19.mp4" in said
+    assert "decoder: pyav (6)" in said
+
+
+def test_verify_ends_with_4_and_a_list_and_repair_makes_it_good(basket, filled):
+    assert "intact" in basket("verify", "--deep")
+    shard = next((filled.path / "shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    said = " ".join(basket("verify", code=4).split())
+    assert "1 problems" in said
+    assert shard.name in said.replace(" ", "")
+    (report,) = json.loads(basket("verify", "--json", code=4))["feature_sets"]
+    assert report["intact"] is False
+    assert "damaged shards" in basket("ls")
+    said = " ".join(basket("repair").split())
+    assert "1 damaged shards set aside" in said
+    assert "will make" in said
+    assert "intact" in basket("verify")
+    assert "nothing was damaged" in " ".join(basket("repair").split())
+
+
+def test_pack_says_what_it_did(basket, filled):
+    assert "4 shards packed into 1, 1 shards now" in " ".join(basket("pack").split())
+    assert "nothing to pack" in basket("pack")
+    assert json.loads(basket("pack", "--json"))["feature_sets"][0]["merged"] == 0
+    assert len(list((filled.path / "aside").iterdir())) == 4
+
+
+def test_export_and_import(basket, filled, labels, tmp_path):
+    out = tmp_path / "x.npz"
+    assert "6 videos, 18 segments" in basket("export", "motion", out, "--labels", labels)
+    with np.load(out) as found:
+        assert len(found["video_ids"]) == 6
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("backbone: other\nplan: {window_s: 2}\nstreams: {pooled: 6, layer-4: 3}\n")
+    assert "6 videos, 18 segments ->" in " ".join(basket("import", out, "--spec", spec).split())
+    assert "6 were there already" in " ".join(basket("import", out, "--spec", spec).split())
+    spec.write_text("backbone: other\nplan: {window_s: 2}\nstreams: {pooled: 7}\n")
+    assert "Not imported" in basket("import", out, "--spec", spec, code=3)
+    assert len(json.loads(basket("ls", "--json"))["feature_sets"]) == 3
+    with pytest.raises(UsageError, match="no file or folder"):
+        basket("import", tmp_path / "absent", "--spec", spec)
+
+
+def test_an_empty_cache_is_no_error(tmp_path, basket):
+    from basket.cache import open_cache
+
+    open_cache(tmp_path / "empty", create=True)
+    for command in ("ls", "status", "verify", "repair", "pack"):
+        assert "no feature sets" in basket(
+            command, "--cache", tmp_path / "empty", cache=False
+        ).replace("\n", " ")
+
+
+def test_verbose_is_told(basket, monkeypatch):
+    heard = []
+    monkeypatch.setattr(cli_cache, "_verbose_listeners", [])
+    cli_cache.tell_verbose_to(heard.append)
+    basket("ls", "--verbose")
+    assert heard == [True]
+
+
+def test_help_names_every_command():
+    said = CliRunner().invoke(cache_app, ["--help"]).stdout
+    for command in ("ls", "status", "verify", "repair", "pack", "export", "import"):
+        assert command in said

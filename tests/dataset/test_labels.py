@@ -1,0 +1,154 @@
+"""Label files are read strictly: what cannot be meant is refused with file, line and reason."""
+
+import numpy as np
+import pytest
+
+from basket.dataset import SKILLS, guess_video_root, read_labels, shared_players
+from basket.errors import LabelError
+
+HEADER = "path," + ",".join(skill.name for skill in SKILLS)
+
+
+def write(path, *rows, header=HEADER):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def row(video="18-19/NBA/1_18_19.mp4", level="3"):
+    return ",".join([video, *[level] * 20])
+
+
+def test_reads_basket_files(tmp_path):
+    file = write(tmp_path / "a.csv", row(), row("19-20/WNBA/7_19_20.mp4", "0"))
+    table = read_labels(file)
+    assert table.video_ids == ("18-19/NBA/1_18_19.mp4", "19-20/WNBA/7_19_20.mp4")
+    assert table.skills[9] == "Turnovers"
+    assert table.levels.tolist() == [[3] * 20, [0] * 20]
+    assert table.players == ("NBA/1", "WNBA/7")
+    assert table.n_levels == 5
+
+
+def test_skill_names_and_their_order_come_from_the_header(tmp_path):
+    table = read_labels(write(tmp_path / "a.csv", "x.mp4,2,0", header="path,Steals,Assists"))
+    assert table.skills == ("Steals", "Assists")
+    assert table.levels.tolist() == [[2, 0]]
+
+
+def test_empty_and_minus_one_are_missing(tmp_path):
+    table = read_labels(
+        write(tmp_path / "a.csv", "x.mp4,,-1,4", "y.mp4,nan,1.0,0", header="p,a,b,c")
+    )
+    assert table.levels.tolist() == [[-1, -1, 4], [-1, 1, 0]]
+    assert table.level_counts().tolist() == [[0] * 5, [0, 1, 0, 0, 0], [1, 0, 0, 0, 1]]
+
+
+def test_other_scales(tmp_path):
+    file = write(tmp_path / "a.csv", "x.mp4,6", header="path,a")
+    assert read_labels(file, n_levels=7).levels.tolist() == [[6]]
+    with pytest.raises(LabelError, match=r"line 2, a: '6' is not a level; expected .* 0 to 4"):
+        read_labels(file)
+
+
+@pytest.mark.parametrize("cell", ["5", "-2", "2.5", "high", "1e99", "inf"])
+def test_what_is_no_level_is_refused(tmp_path, cell):
+    file = write(tmp_path / "a.csv", f"x.mp4,{cell}", header="path,a")
+    with pytest.raises(LabelError, match="is not a level"):
+        read_labels(file)
+
+
+def test_wrong_column_count_names_the_line(tmp_path):
+    file = write(tmp_path / "a.csv", row(), row() + ",1")
+    with pytest.raises(LabelError, match=r"line 3 has 22 columns, the header has 21"):
+        read_labels(file)
+
+
+@pytest.mark.parametrize("video", ["../x.mp4", "a/../../x.mp4", "a\\..\\..\\x.mp4", ""])
+def test_paths_that_leave_the_root_are_refused(tmp_path, video):
+    file = write(tmp_path / "a.csv", f"{video},1", header="path,a")
+    with pytest.raises(LabelError, match=r"line 2: .* is not a path below the video root"):
+        read_labels(file)
+
+
+def test_absolute_paths_below_the_given_root_become_relative(tmp_path):
+    file = write(tmp_path / "a.csv", f"{tmp_path}/v/x.mp4,1", header="path,a")
+    assert read_labels(file, video_root=tmp_path).video_ids == ("v/x.mp4",)
+    with pytest.raises(LabelError, match="does not lie under the video root"):
+        read_labels(file, video_root=tmp_path / "elsewhere")
+
+
+def test_the_root_of_absolute_basket_paths_is_inferred(tmp_path):
+    rows = [
+        f"/data/BASKET/{row('18-19/NBA/1_18_19.mp4')}",
+        f"/data/BASKET/{row('19-20/A/2_19_20.mp4')}",
+    ]
+    table = read_labels(write(tmp_path / "a.csv", *rows))
+    assert str(table.video_root) == "/data/BASKET"
+    assert table.video_ids == ("18-19/NBA/1_18_19.mp4", "19-20/A/2_19_20.mp4")
+
+
+def test_a_repeated_row_is_kept_once_and_told(tmp_path):
+    table = read_labels(write(tmp_path / "a.csv", row(), row()))
+    assert len(table) == 1
+    assert table.duplicates == ("18-19/NBA/1_18_19.mp4",)
+
+
+def test_contradicting_rows_are_refused(tmp_path):
+    with pytest.raises(LabelError, match=r"lines 2 and 3 give .* different levels"):
+        read_labels(write(tmp_path / "a.csv", row(), row(level="1")))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"path,a\n", "has a header and no rows"),
+        (b"path\nx.mp4\n", "has one column"),
+        (b"x.mp4,1,2\ny.mp4,1,2\n", "no header line"),
+        (b"path,a,a\nx.mp4,1,2\n", "names a skill twice"),
+        (b"\xff\xfe\x00\x01", "not UTF-8"),
+    ],
+)
+def test_files_that_are_no_label_tables_are_refused(tmp_path, content, message):
+    file = tmp_path / "a.csv"
+    file.write_bytes(content)
+    with pytest.raises(LabelError, match=message):
+        read_labels(file)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(LabelError, match="There is no label file"):
+        read_labels(tmp_path / "none.csv")
+
+
+def test_shared_players_are_found_across_seasons(tmp_path):
+    train = read_labels(write(tmp_path / "train.csv", row("18-19/NBA/1_18_19.mp4")))
+    test = read_labels(
+        write(tmp_path / "test.csv", row("19-20/NBA/1_19_20.mp4"), row("19-20/NBA/2_19_20.mp4"))
+    )
+    assert shared_players([train, test]) == {(0, 1): ["NBA/1"]}
+    other = read_labels(write(tmp_path / "other.csv", row("19-20/NBA/2_19_20.mp4")))
+    assert shared_players([train, other]) == {}
+
+
+def test_missing_files_and_empty_files_are_listed(tmp_path):
+    (tmp_path / "good.mp4").write_bytes(b"x")
+    (tmp_path / "empty.mp4").touch()
+    table = read_labels(
+        write(tmp_path / "a.csv", "good.mp4,1", "empty.mp4,1", "none.mp4,1", header="path,a")
+    )
+    assert table.missing_files(tmp_path) == ["empty.mp4", "none.mp4"]
+
+
+def test_the_video_root_is_found_above_the_label_file(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    monkeypatch.delenv("BASKET_ROOT", raising=False)
+    (tmp_path / "18-19" / "NBA").mkdir(parents=True)
+    (tmp_path / "18-19" / "NBA" / "1_18_19.mp4").write_bytes(b"x")
+    folder = tmp_path / "BASKET_Labels" / "BASKET"
+    folder.mkdir(parents=True)
+    table = read_labels(write(folder / "train.csv", row()))
+    assert guess_video_root([table]) == tmp_path
+
+
+def test_levels_are_small_integers(tmp_path):
+    assert read_labels(write(tmp_path / "a.csv", row())).levels.dtype == np.int8

@@ -1,0 +1,93 @@
+"""What networks share: exact float32, compiling, work that comes home later, options passed on."""
+
+import numpy as np
+import pytest
+
+from basket.dataset.prompts import default_bank
+from basket.extract.backbones import BACKBONES, load_backbone, loading, network
+
+STREAMS = ("pooled", "layers:-1,-2", "tubelets")
+
+
+def test_float32_is_not_rounded_to_tf32_while_a_network_runs(loaded, make_clips, monkeypatch):
+    import torch
+
+    backbone = loaded("videomae")
+    seen = []
+    forward = type(backbone)._forward
+
+    def spying(self, pixels):
+        seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return forward(self, pixels)
+
+    monkeypatch.setattr(type(backbone), "_forward", spying)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    backbone.embed(make_clips(backbone.spec, 1))
+    assert seen == [(False, False)]
+    assert torch.backends.cudnn.allow_tf32 is True
+    with network._exact_float32(False):
+        assert torch.backends.cudnn.allow_tf32 is True
+
+
+def test_attention_is_scaled_dot_product_where_transformers_has_it(loaded):
+    for family in ("videomae", "vjepa2", "vivit", "clip", "siglip2", "dinov2"):
+        assert loaded(family)._network.config._attn_implementation == "sdpa"
+
+
+def test_begun_work_gives_what_embedding_gives(loaded, make_clips):
+    backbone = loaded("videomae", STREAMS)
+    one, other = make_clips(backbone.spec, 2), make_clips(backbone.spec, 3, seed=1)
+    pending = backbone.begin(one)
+    later = backbone.begin(other)
+    for begun, clips in ((later, other), (pending, one)):
+        for name, values in begun.result().items():
+            np.testing.assert_array_equal(values, backbone.embed(clips)[name])
+
+
+@pytest.mark.parametrize("family", ["videomae", "xclip", "timesformer", "siglip2"])
+def test_compiled_networks_give_the_same_streams(
+    family, checkpoints, loaded, make_clips, monkeypatch
+):
+    import torch
+
+    compiled = []
+    original = torch.nn.Module.compile
+
+    def with_quick_backend(module, *args, **kwargs):
+        compiled.append(module)
+        return original(module, *args, backend="eager", **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", with_quick_backend)
+    streams = ("pooled", "prompts") if family == "xclip" else STREAMS
+    backbone = load_backbone(family, weights=checkpoints[family], streams=streams, compile=True)
+    assert len(compiled) == 2  # block by block
+    for count in (1, 3):
+        clips = make_clips(backbone.spec, count)
+        plain = loaded(family, streams).embed(clips)
+        for name, values in backbone.embed(clips).items():
+            np.testing.assert_allclose(values, plain[name], rtol=0, atol=1e-5)
+
+
+def test_a_third_party_need_not_know_our_options(monkeypatch):
+    asked = []
+
+    def load(checkpoint, *, weights, revision, device, precision, streams):
+        asked.append((checkpoint.name, streams))
+        return "theirs"
+
+    monkeypatch.setattr(BACKBONES, "_third_parties", {"theirs": "some.module:load"})
+    monkeypatch.setattr(type(loading.BACKBONES), "__getitem__", lambda self, name: load)
+    assert load_backbone("theirs/big", prompts=default_bank()) == "theirs"
+    assert asked == [("theirs/big", ("pooled",))]
+
+
+def test_prompts_are_passed_on_to_third_parties_that_are_asked_for_them(monkeypatch):
+    given = {}
+    monkeypatch.setattr(BACKBONES, "_third_parties", {"theirs": "some.module:load"})
+    monkeypatch.setattr(
+        type(loading.BACKBONES),
+        "__getitem__",
+        lambda self, name: lambda checkpoint, **options: given.update(options),
+    )
+    load_backbone("theirs", prompts=default_bank(), streams=("prompts",), compile=True)
+    assert given["prompts"] is default_bank() and given["compile"] is True

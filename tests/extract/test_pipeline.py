@@ -1,0 +1,284 @@
+"""The extraction loop: every video accounted for, resumed exactly, equal to direct computation."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from basket.cache import open_cache
+from basket.errors import Interrupted
+from basket.extract import pipeline
+from basket.extract.backbones import load_backbone
+from basket.extract.backbones.base import BackboneSpec, FrameGeometry
+from basket.extract.clips import read_clips
+from basket.extract.decode.pyav import open_pyav
+from basket.extract.decoding import Source
+from basket.extract.pipeline import extract, feature_set_spec
+from basket.extract.segments import SegmentPlan
+
+
+@pytest.fixture(scope="module")
+def reels(tmp_path_factory, make_video):
+    folder = tmp_path_factory.mktemp("reels")
+    for index in range(5):
+        make_video(folder / f"{index}.mp4", frames=30 + 12 * index)
+    (folder / "broken.mp4").write_bytes((folder / "4.mp4").read_bytes()[:700])
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def motion():
+    return load_backbone("motion")
+
+
+def sources(folder, *names):
+    return [Source(name, folder / name) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def odd_decoders_can_be_imported(monkeypatch):
+    """In this process and, as spawned ones inherit the path, in the workers."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+GOOD = [f"{index}.mp4" for index in range(5)]
+PLAN = SegmentPlan(window_s=1.5)
+
+
+class Counting:
+    """A backbone that returns the mean colour of a clip and remembers how often it was called."""
+
+    def __init__(self, value: float = 1.0, frames: int = 4) -> None:
+        self.clips = 0
+        self.value = value
+        self.spec = BackboneSpec(
+            family="counting",
+            name="counting",
+            frames=frames,
+            geometry=FrameGeometry(16, 16, "center", shorter_side_px=16),
+            streams={"pooled": 3},
+            preprocessing={"value": value},
+        )
+
+    def embed(self, clips):
+        self.clips += len(clips)
+        means = clips.astype(np.float64).mean(axis=(1, 2, 3)) / 255
+        return {"pooled": (means * self.value).astype(np.float32)}
+
+
+def test_every_video_has_a_row_with_its_status_and_reason(tmp_path, reels, motion):
+    names = [*GOOD, "broken.mp4", "empty.mp4", "none.mp4"]
+    summary = extract(
+        sources(reels, *names),
+        backbones=[motion],
+        plan=PLAN,
+        cache=open_cache(tmp_path / "c", create=True),
+    )
+    features = open_cache(tmp_path / "c")[summary.feature_sets["motion"]]
+    assert set(features.video_ids) == set(GOOD)
+    assert features.failed == summary.failed
+    assert "empty" in summary.failed["empty.mp4"]
+    assert "no such file" in summary.failed["none.mp4"]
+    assert "not a readable video" in summary.failed["broken.mp4"]
+    assert (summary.done, summary.already_there) == (5, 0)
+
+
+def test_bad_files_leave_the_features_of_good_ones_alone(tmp_path, reels, motion):
+    caches = [open_cache(tmp_path / name, create=True) for name in ("with", "without")]
+    for cache, names in zip(caches, (["broken.mp4", *GOOD, "empty.mp4"], GOOD), strict=True):
+        extract(sources(reels, *names), backbones=[motion], plan=PLAN, cache=cache)
+    first, second = (cache["motion"] for cache in caches)
+    for name in GOOD:
+        for stream, values in first.read(name).features.items():
+            assert np.array_equal(values, second.read(name).features[stream])
+
+
+def test_features_are_the_backbone_on_the_clips_of_the_plan(tmp_path, reels, motion):
+    cache = open_cache(tmp_path / "c", create=True)
+    extract(sources(reels, "3.mp4"), backbones=[motion], plan=PLAN, cache=cache, batch_size=2)
+    stored = cache["motion"].read("3.mp4")
+    with open_pyav(reels / "3.mp4") as video:
+        segments = PLAN.segments(video.info.duration_s)
+        shapes = pipeline.planned_shapes(motion.spec, PLAN)
+        clips = sorted(read_clips(video, segments, shapes), key=lambda clip: clip.segment)
+    direct = motion.embed(np.concatenate([clip.pixels for clip in clips]))["pooled"]
+    assert np.array_equal(stored.features["pooled"], direct.astype(np.float16))
+    assert stored.start_s.tolist() == [segment.start_s for segment in segments]
+    assert stored.end_s - stored.start_s == pytest.approx(np.full(len(segments), 1.5))
+    assert stored.frames_valid.tolist()[:-1] == [motion.spec.frames] * (len(segments) - 1)
+
+
+def test_running_again_computes_nothing(tmp_path, reels):
+    cache = open_cache(tmp_path / "c", create=True)
+    first, second = Counting(), Counting()
+    extract(sources(reels, *GOOD, "empty.mp4"), backbones=[first], plan=PLAN, cache=cache)
+    again = extract(sources(reels, *GOOD, "empty.mp4"), backbones=[second], plan=PLAN, cache=cache)
+    assert first.clips > 0
+    assert second.clips == 0
+    assert (again.done, again.already_there) == (0, 5)
+    assert "failed before" in again.failed["empty.mp4"]
+
+
+def test_failed_videos_are_tried_again_when_asked(tmp_path, reels, make_video):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"x" * 100)
+    cache = open_cache(tmp_path / "c", create=True)
+    arguments = {"backbones": [Counting()], "plan": PLAN, "cache": cache}
+    extract(sources(folder, "a.mp4"), **arguments)
+    extract(sources(folder, "a.mp4"), retry_failed=True, **arguments)
+    assert cache["counting"].row("a.mp4").attempts == 2
+
+
+def test_a_replaced_file_is_done_again(tmp_path, make_video):
+    path = make_video(tmp_path / "a.mp4", frames=20)
+    cache = open_cache(tmp_path / "c", create=True)
+    extract(sources(tmp_path, "a.mp4"), backbones=[Counting()], plan=PLAN, cache=cache)
+    before = cache["counting"].read("a.mp4")
+    make_video(path, frames=60)
+    summary = extract(sources(tmp_path, "a.mp4"), backbones=[Counting()], plan=PLAN, cache=cache)
+    after = cache["counting"].read("a.mp4")
+    assert summary.done == 1
+    assert after.n_segments > before.n_segments
+    assert cache["counting"].video_ids == ("a.mp4",)
+
+
+def test_another_plan_or_another_identity_is_another_feature_set(tmp_path, reels):
+    cache = open_cache(tmp_path / "c", create=True)
+    for plan, backbone in [
+        (PLAN, Counting()),
+        (SegmentPlan(count=2), Counting()),
+        (PLAN, Counting(value=0.5)),
+    ]:
+        extract(sources(reels, "0.mp4"), backbones=[backbone], plan=plan, cache=cache)
+    assert len(cache.feature_sets) == 3
+
+
+def test_several_backbones_share_one_pass_and_their_rows_align(tmp_path, reels, monkeypatch):
+    log = tmp_path / "opened.txt"
+    monkeypatch.setenv("BASKET_TEST_LOG", str(log))
+    cache = open_cache(tmp_path / "c", create=True)
+    four, eight = Counting(frames=4), Counting(frames=8)
+    summary = extract(
+        sources(reels, *GOOD),
+        backbones=[four, eight],
+        plan=PLAN,
+        cache=cache,
+        decoder="odd_decoders:open_logged",
+    )
+    assert sorted(log.read_text().split()) == GOOD
+    first, second = (cache[name] for name in cache.feature_sets)
+    assert summary.clips == four.clips + eight.clips
+    for name in GOOD:
+        assert np.array_equal(first.read(name).start_s, second.read(name).start_s)
+
+
+def test_scales_and_crops_become_streams_and_averages(tmp_path, reels):
+    cache = open_cache(tmp_path / "c", create=True)
+    plan = SegmentPlan(window_s=1.5, scales=(1, 2), crop="three")
+    extract(sources(reels, "4.mp4"), backbones=[Counting()], plan=plan, cache=cache)
+    features = cache["counting"].read("4.mp4").features
+    assert set(features) == {"pooled", "pooled@2"}
+    assert not np.array_equal(features["pooled"], features["pooled@2"])
+    spec = cache["counting"].spec
+    assert spec.preprocessing["geometry"]["crop"] == "three"
+
+
+def test_features_beyond_half_precision_fail_with_a_reason(tmp_path, reels):
+    cache = open_cache(tmp_path / "c", create=True)
+    summary = extract(
+        sources(reels, "0.mp4"), backbones=[Counting(value=1e6)], plan=PLAN, cache=cache
+    )
+    assert "not finite in float16" in summary.failed["0.mp4"]
+    assert cache["counting"].video_ids == ()
+
+
+def test_a_bug_in_a_backbone_is_not_taken_for_a_bad_video(tmp_path, reels):
+    backbone = Counting()
+    backbone.embed = lambda clips: 1 / 0
+    cache = open_cache(tmp_path / "c", create=True)
+    with pytest.raises(ZeroDivisionError):
+        extract(sources(reels, "0.mp4"), backbones=[backbone], plan=PLAN, cache=cache)
+    assert cache["counting"].failed == {}
+
+
+def test_a_signal_commits_what_is_finished_and_the_rest_follows(tmp_path, reels):
+    cache = open_cache(tmp_path / "c", create=True)
+
+    class Stopping(Counting):
+        def embed(self, clips):
+            if self.clips > 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().embed(clips)
+
+    with pytest.raises(Interrupted, match="run the same command again"):
+        extract(
+            sources(reels, *GOOD),
+            backbones=[Stopping()],
+            plan=PLAN,
+            cache=cache,
+            workers=1,
+            batch_size=2,
+        )
+    kept = cache["counting"].video_ids
+    assert 0 < len(kept) < 5
+    summary = extract(sources(reels, *GOOD), backbones=[Counting()], plan=PLAN, cache=cache)
+    assert summary.already_there == len(kept)
+    assert set(cache["counting"].video_ids) == set(GOOD)
+
+
+KILLED = """
+import time
+from pathlib import Path
+from basket.cache import open_cache
+from basket.extract import pipeline
+from basket.extract.backbones import load_backbone
+from basket.extract.decoding import Source
+from basket.extract.segments import SegmentPlan
+
+motion = load_backbone("motion")
+class Slow:
+    spec = motion.spec
+    def embed(self, clips):
+        time.sleep(0.02)
+        return motion.embed(clips)
+folder = Path({folder!r})
+names = [f"{{i}}.mp4" for i in range(5)]
+print("go", flush=True)
+pipeline.extract([Source(n, folder / n) for n in names], backbones=[Slow()],
+                 plan=SegmentPlan(window_s=1.5), cache=open_cache({cache!r}, create=True))
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.25])
+def test_kill_9_loses_nothing_that_was_committed(tmp_path, reels, motion, delay_s):
+    cache = str(tmp_path / "c")
+    code = KILLED.format(folder=str(reels), cache=cache)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    time.sleep(delay_s)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    resumed = open_cache(cache, create=True)
+    extract(sources(reels, *GOOD), backbones=[motion], plan=PLAN, cache=resumed)
+    straight = open_cache(tmp_path / "straight", create=True)
+    extract(sources(reels, *GOOD), backbones=[motion], plan=PLAN, cache=straight)
+    assert resumed["motion"].video_ids == straight["motion"].video_ids == tuple(GOOD)
+    for name in GOOD:
+        ours, theirs = (cache["motion"].read(name) for cache in (resumed, straight))
+        assert np.array_equal(ours.features["pooled"], theirs.features["pooled"])
+
+
+def test_the_identity_is_what_changes_the_numbers(motion):
+    spec = feature_set_spec(motion.spec, PLAN)
+    assert spec.digest == feature_set_spec(motion.spec, PLAN).digest
+    assert spec.digest != feature_set_spec(motion.spec, SegmentPlan()).digest
+    assert spec.plan["window_s"] == 1.5
+    assert spec.streams == motion.spec.streams

@@ -1,0 +1,203 @@
+"""Decode processes: whatever a file does to its decoder, the run ends and the others are right."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from basket.cache import open_cache
+from basket.extract.attempts import Attempts
+from basket.extract.backbones import load_backbone
+from basket.extract.decoding import Source
+from basket.extract.pipeline import extract
+from basket.extract.segments import SegmentPlan
+from basket.extract.workers import WorkerLimits
+
+PLAN = SegmentPlan(window_s=1.5)
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def odd_decoders_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+@pytest.fixture(scope="module")
+def motion():
+    return load_backbone("motion")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, make_video):
+    """Four good reels, and their features in a cache."""
+    folder = tmp_path_factory.mktemp("good")
+    for index in range(4):
+        make_video(folder / f"{index}.mp4", frames=24 + 9 * index)
+    cache = open_cache(folder / "cache", create=True)
+    sources = [Source(f"{index}.mp4", folder / f"{index}.mp4") for index in range(4)]
+    extract(sources, backbones=[load_backbone("motion")], plan=PLAN, cache=cache)
+    return folder, cache["motion"]
+
+
+def add_file(folder: Path, name: str) -> Path:
+    """A decodable file under a telling name."""
+    path = folder / name
+    path.write_bytes((folder / "0.mp4").read_bytes())
+    return path
+
+
+def run_odd(tmp_path, good, motion, *names, limits=None):
+    folder, _ = good
+    sources = [Source(f"{index}.mp4", folder / f"{index}.mp4") for index in range(4)]
+    sources[2:2] = [Source(name, add_file(folder, name)) for name in names]
+    cache = open_cache(tmp_path / "cache", create=True)
+    summary = extract(
+        sources,
+        backbones=[motion],
+        plan=PLAN,
+        cache=cache,
+        decoder="odd_decoders:open_odd",
+        workers=2,
+        limits=limits or WorkerLimits(),
+    )
+    return summary, cache["motion"]
+
+
+def assert_good_ones_are_right(good, features):
+    _, straight = good
+    for index in range(4):
+        ours, theirs = (
+            each.read(f"{index}.mp4").features["pooled"] for each in (features, straight)
+        )
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_segfault_costs_one_video_and_is_told_as_such(tmp_path, good, motion):
+    summary, features = run_odd(tmp_path, good, motion, "segfault.mp4")
+    assert set(summary.failed) == {"segfault.mp4"}
+    assert "killed its decoder 2 times when tried alone" in summary.failed["segfault.mp4"]
+    assert features.failed == summary.failed
+    assert_good_ones_are_right(good, features)
+    assert not list((features.path / "attempts").glob("*"))
+
+
+def test_a_decoder_that_hangs_is_ended(tmp_path, good, motion):
+    limits = WorkerLimits(timeout_s=15.0)
+    summary, features = run_odd(tmp_path, good, motion, "hang.mp4", limits=limits)
+    assert set(summary.failed) == {"hang.mp4"}, summary.failed
+    assert "more than 15 s (--timeout)" in summary.failed["hang.mp4"]
+    assert_good_ones_are_right(good, features)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory limits are Linux's")
+def test_memory_is_limited(tmp_path, good, motion):
+    summary, features = run_odd(tmp_path, good, motion, "greedy.mp4")
+    assert summary.failed == {"greedy.mp4": "decoding it needs more memory than a worker may use"}
+    assert_good_ones_are_right(good, features)
+
+
+def test_a_bug_of_a_decoder_becomes_a_reason(tmp_path, good, motion):
+    summary, features = run_odd(tmp_path, good, motion, "bug.mp4")
+    assert "RuntimeError('a bug in the decoder')" in summary.failed["bug.mp4"]
+    assert_good_ones_are_right(good, features)
+
+
+def test_a_worker_that_somebody_terminates_is_not_the_videos_fault(tmp_path, good, motion):
+    summary, features = run_odd(tmp_path, good, motion, "terminated.mp4")
+    assert summary.failed == {}
+    assert "terminated.mp4" in features.video_ids
+
+
+def test_a_slow_network_is_no_reason_to_give_up_on_a_video(tmp_path, good, motion):
+    class Slow:
+        spec = motion.spec
+
+        def embed(self, clips):
+            time.sleep(0.8)
+            return motion.embed(clips)
+
+    folder, _ = good
+    cache = open_cache(tmp_path / "cache", create=True)
+    sources = [Source(f"{index}.mp4", folder / f"{index}.mp4") for index in range(4)]
+    summary = extract(
+        sources,
+        backbones=[Slow()],
+        plan=SegmentPlan(window_s=0.25),
+        cache=cache,
+        batch_size=4,
+        limits=WorkerLimits(timeout_s=10.0),
+    )
+    assert summary.elapsed_s > 10.0
+    assert summary.failed == {}
+
+
+def test_two_unexplained_attempts_make_a_suspect_and_an_end_clears_it(tmp_path):
+    for _ in range(2):
+        code = (
+            "import sys; from pathlib import Path; from basket.extract.attempts import Attempts\n"
+            "Attempts(Path(sys.argv[1])).begin('a.mp4')"
+        )
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "attempts")], check=True)
+    attempts = Attempts(tmp_path / "attempts")
+    assert attempts.is_suspect("a.mp4")
+    assert not attempts.is_suspect("b.mp4")
+    attempts.end("a.mp4")
+    assert not Attempts(tmp_path / "attempts").is_suspect("a.mp4")
+
+
+def test_the_attempts_of_live_processes_are_not_held_against_a_video(tmp_path):
+    for _ in range(3):
+        Attempts(tmp_path).begin("a.mp4")
+    notes = list(tmp_path.glob("*.json"))
+    assert len(notes) == 3
+    for note in notes:
+        content = json.loads(note.read_text())
+        note.write_text(json.dumps({**content, "pid": os.getppid()}))
+    assert not Attempts(tmp_path).is_suspect("a.mp4")
+
+
+def test_a_suspect_that_decodes_well_alone_is_cleared(tmp_path, good, motion):
+    folder, straight = good
+    cache = open_cache(tmp_path / "cache", create=True)
+    attempts = cache.feature_set(straight.spec).path / "attempts"
+    for _ in range(2):
+        Attempts(attempts).begin("1.mp4")
+    for note in attempts.glob("*.json"):
+        content = json.loads(note.read_text())
+        note.write_text(json.dumps({**content, "pid": 2**22 + 1}))
+    sources = [Source(f"{index}.mp4", folder / f"{index}.mp4") for index in range(4)]
+    summary = extract(sources, backbones=[motion], plan=PLAN, cache=cache)
+    assert summary.failed == {}
+    assert_good_ones_are_right(good, cache["motion"])
+    assert not list(attempts.glob("*.json"))
+
+
+def test_a_script_without_a_main_guard_is_told_what_to_do(tmp_path, good):
+    folder, _ = good
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import basket\n"
+        f"basket.extract_features([{str(folder / '0.mp4')!r}], models=['motion'],"
+        f" cache={str(tmp_path / 'cache')!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode != 0
+    assert "if __name__ == '__main__':" in done.stderr
+
+
+def test_hundreds_of_short_videos_do_not_choke_the_connection(tmp_path, good, motion):
+    folder, _ = good
+    sources = [Source(f"{number}.mp4", folder / "0.mp4") for number in range(150)]
+    cache = open_cache(tmp_path / "cache", create=True)
+    # Three batches a video, and none that has to wait for a slot: every slot comes back unasked.
+    plan = SegmentPlan(window_s=1.5, scales=(1, 2, 3))
+    summary = extract(sources, backbones=[motion], plan=plan, cache=cache, workers=1)
+    assert summary.failed == {}
+    assert summary.done == 150

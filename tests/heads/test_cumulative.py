@@ -1,0 +1,267 @@
+"""Linear ordinal models have the optimum of statsmodels, mord and scikit-learn."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import approx_fprime
+from sklearn.linear_model import LogisticRegression
+
+from basket.heads import link as logit_link
+from basket.heads import make_head
+from basket.heads.cumulative import corn_probabilities
+from basket.heads.linear_fit import Problems, Rotation
+from basket.heads.links import LINKS
+from basket.heads.partial import fit_partial
+
+DISTRIBUTIONS = {"logit": "logit", "probit": "probit", "cloglog": stats.gumbel_l}
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(400, 6)) * np.logspace(-1, 1, 6) + 3
+    latent = (X - 3) / np.logspace(-1, 1, 6) @ random.normal(size=(6, 2))
+    latent += random.logistic(size=latent.shape)
+    return X, (latent[:, None] > np.array([-2, -0.5, 0.7, 2])[None, :, None]).sum(axis=1)
+
+
+def problems_of(X, levels, *, loss="cumulative", link="logit", weights=None):
+    weights = np.ones((len(X), 1)) if weights is None else weights
+    return Problems(
+        X,
+        np.ones(X.shape[1]),
+        levels[:, None],
+        weights,
+        np.array([0]),
+        n_levels=5,
+        link=LINKS[link],
+        coral=loss == "coral",
+    )
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_objective_and_gradient_equal_those_of_statsmodels(data, link):
+    ordinal_model = pytest.importorskip("statsmodels.miscmodels.ordinal_model")
+    X, Y = (data[0] - 3) / data[0].std(axis=0), data[1]
+    model = ordinal_model.OrderedModel(Y[:, 0], X, distr=DISTRIBUTIONS[link])
+    thresholds, coef = np.array([-2.0, -1.0, 0.0, 0.8]), np.linspace(-0.3, 0.4, 6)
+    theirs = np.concatenate([coef, thresholds[:1], np.log(np.diff(thresholds))])
+    problems = problems_of(X, Y[:, 0], link=link)
+    ours = np.concatenate([coef, thresholds])[None]
+    value, gradient = problems.evaluate(ours, np.array([0]), np.zeros(1))
+    assert value[0] == pytest.approx(-model.loglike(theirs), rel=1e-8)
+    # Their last K-2 parameters are logarithms of gaps: each gap moves all later thresholds.
+    cuts = np.cumsum(gradient[0, :5:-1])[::-1] * np.append(1.0, np.diff(thresholds))
+    score = np.concatenate([gradient[0, :6], cuts])
+    numeric = approx_fprime(theirs, lambda p: -model.loglike(p), 1e-7)
+    assert score == pytest.approx(numeric, rel=1e-4, abs=1e-3)
+    if link == "logit":
+        assert score == pytest.approx(-model.score(theirs), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_optimum_is_that_of_statsmodels(data, link):
+    ordinal_model = pytest.importorskip("statsmodels.miscmodels.ordinal_model")
+    X, Y = data
+    head = make_head("cumulative", n_levels=5, link=link, penalties=[0], tolerance=1e-14)
+    head.fit(X, Y)
+    for skill in range(2):
+        model = ordinal_model.OrderedModel(Y[:, skill], X, distr=DISTRIBUTIONS[link])
+        thresholds = head.thresholds_[skill] - head.intercept_[skill]
+        ours = [*head.coef_[:, skill], thresholds[0], *np.log(np.diff(thresholds))]
+        # Polished from our answer: their optimiser alone stops four digits short.
+        theirs = model.fit(
+            start_params=ours, method="bfgs", disp=0, gtol=1e-10, maxiter=5000
+        ).params
+        assert ours == pytest.approx(theirs, abs=1e-5)
+        assert -model.loglike(ours) <= -model.loglike(theirs) + 1e-9
+
+
+def test_linear_coral_is_that_of_mord(data):
+    mord = pytest.importorskip("mord")
+    X, Y = data
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    coef, thresholds = np.linspace(-0.3, 0.4, 6), np.array([-3.0, -1.0, 0.5, 2.5])
+    problems = problems_of(X, Y[:, 0], loss="coral")
+    value, gradient = problems.evaluate(
+        np.concatenate([coef, thresholds])[None], np.array([0]), np.full(1, 0.7)
+    )
+    steps = np.tril(np.ones((4, 4)))
+    theirs = (
+        np.concatenate([coef, thresholds[:1], np.diff(thresholds)]),
+        X, Y[:, 0], 0.7, 5, np.ones((5, 4)), steps, None,
+    )  # fmt: skip
+    assert value[0] == pytest.approx(mord.threshold_based.obj_margin(*theirs), rel=1e-8)
+    expected = mord.threshold_based.grad_margin(*theirs)
+    ours = np.concatenate([gradient[0, :6], steps.T @ gradient[0, 6:]])
+    # mord's gradient in the thresholds has the opposite sign of its scores' convention.
+    assert ours[:6] == pytest.approx(expected[:6], abs=1e-8)
+    assert np.abs(ours[6:]) == pytest.approx(np.abs(expected[6:]), abs=1e-8)
+    head = make_head(
+        "cumulative", n_levels=5, loss="coral", penalties=[0.7], standardize=False, tolerance=1e-15
+    ).fit(X, Y)
+    for skill in range(2):
+        model = mord.LogisticAT(alpha=0.7).fit(X, Y[:, skill])
+        assert head.coef_[:, skill] == pytest.approx(model.coef_, abs=1e-5)
+        assert head.thresholds_[skill] - head.intercept_[skill] == pytest.approx(
+            model.theta_, abs=1e-5
+        )
+
+
+def test_linear_corn_is_a_logistic_regression_per_level(data):
+    X, Y = data
+    head = make_head(
+        "cumulative", n_levels=5, loss="corn", penalties=[0.7], standardize=False, tolerance=1e-15
+    ).fit(X, Y)
+    for skill in range(2):
+        for level in range(4):
+            rows = Y[:, skill] >= level
+            model = LogisticRegression(C=1 / 0.7, tol=1e-12, max_iter=20_000, solver="newton-cg")
+            model.fit(X[rows], Y[rows, skill] > level)
+            column = 4 * skill + level
+            assert head.coef_[:, column] == pytest.approx(model.coef_[0], abs=1e-5)
+            assert head.intercept_[column] == pytest.approx(model.intercept_[0], abs=1e-4)
+
+
+def test_gradient_is_zero_at_the_fitted_optimum_with_weights_and_missing_labels(data):
+    X, Y = data[0], data[1].copy()
+    Y[::5, 1] = -1
+    weights = np.random.default_rng(1).uniform(0.2, 2.0, size=len(X))
+    head = make_head("cumulative", n_levels=5, penalties=[3.0], tolerance=1e-15)
+    head.fit(X, Y, sample_weight=weights)
+    for skill in range(2):
+        known = Y[:, skill] >= 0
+        latent = head.latent(X)[known, skill]
+        slope, _ = logit_link.gradient_hessian(latent, head.thresholds_[skill], Y[known, skill])
+        Z = (X[known] - np.average(X[known], axis=0, weights=weights[known])) / np.sqrt(
+            np.average(
+                (X[known] - np.average(X[known], axis=0, weights=weights[known])) ** 2,
+                axis=0,
+                weights=weights[known],
+            )
+        )
+        scale = 1 / (Z.std(axis=0) / X[known].std(axis=0))
+        pull = 3.0 * head.coef_[:, skill] * scale
+        assert (weights[known] * slope) @ Z + pull == pytest.approx(np.zeros(6), abs=1e-4)
+        assert (weights[known] * slope).sum() == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_keep_their_digits_far_out(link):
+    this = LINKS[link]
+    z = np.linspace(-30, 3, 200)
+    for upper, lower in ((z + 0.5, z), (np.full(200, np.inf), z), (z, np.full(200, -np.inf))):
+        log_p, above, below = this.terms(upper, lower)
+        assert np.isfinite(log_p).all()
+        assert (log_p <= 0).all()
+        assert (above >= 0).all()
+        assert (below >= 0).all()
+    middle = np.linspace(-2, 1, 50)
+    exact = np.log(this.cdf(middle + 0.5) - this.cdf(middle))
+    log_p, above, below = this.terms(middle + 0.5, middle)
+    assert log_p == pytest.approx(exact, abs=1e-10)
+    step = 1e-6
+    moved = this.terms(middle + 0.5 + step, middle)[0] - this.terms(middle + 0.5 - step, middle)[0]
+    assert above == pytest.approx(moved / (2 * step), rel=1e-6)
+    moved = this.terms(middle + 0.5, middle + step)[0] - this.terms(middle + 0.5, middle - step)[0]
+    assert below == pytest.approx(-moved / (2 * step), rel=1e-6)
+    assert this.cdf(this.quantile(np.array([0.01, 0.5, 0.99]))) == pytest.approx([0.01, 0.5, 0.99])
+
+
+def test_logit_is_the_link_of_the_other_heads():
+    latent, thresholds = np.linspace(-40, 40, 81), np.array([-1.5, -0.4, 0.3, 2.0])
+    levels = np.arange(81) % 5
+    log_p, above, below = LINKS["logit"].terms_at(latent, thresholds, levels)
+    slow = super(type(LINKS["logit"]), LINKS["logit"]).terms_at(latent, thresholds, levels)
+    assert log_p == pytest.approx(logit_link.log_likelihood(latent, thresholds, levels), abs=1e-12)
+    gradient, _ = logit_link.gradient_hessian(latent, thresholds, levels)
+    assert above - below == pytest.approx(gradient, abs=1e-12)
+    assert above == pytest.approx(slow[1], rel=1e-10)
+    assert below == pytest.approx(slow[2], rel=1e-10)
+
+
+def test_skills_and_folds_side_by_side_are_the_same_as_alone(data):
+    X, Y = data
+    together = make_head("cumulative", n_levels=5).fit(X, Y)
+    for skill in range(2):
+        alone = make_head("cumulative", n_levels=5).fit(X, Y[:, [skill]])
+        assert together.penalties_[skill] == alone.penalties_[0]
+        assert together.losses_[:, skill] == pytest.approx(alone.losses_[:, 0], rel=1e-3)
+        assert together.coef_[:, skill] == pytest.approx(alone.coef_[:, 0], abs=1e-4)
+
+
+def test_more_features_than_rows_have_the_same_optimum_as_their_gram_matrix():
+    random = np.random.default_rng(2)
+    X = random.normal(size=(60, 150))
+    y = (X[:, :3].sum(axis=1) > 0).astype(int) + (X[:, :3].sum(axis=1) > 1.5)
+    head = make_head("cumulative", n_levels=3, penalties=[20.0], tolerance=1e-14).fit(X, y[:, None])
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    latent = head.latent(X)[:, 0]
+    slope, _ = logit_link.gradient_hessian(latent, head.thresholds_[0], y)
+    assert slope @ Z + 20.0 * head.coef_[:, 0] * X.std(axis=0) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_given_validation_chooses_the_penalty(data):
+    X, Y = data
+    head = make_head("cumulative", n_levels=5).fit(X[:300], Y[:300], validation=(X[300:], Y[300:]))
+    best = int(head.losses_[:, 0].argmin())
+    penalty = np.sort(300 * np.logspace(2.5, -3.5, 10))[::-1][best]
+    assert head.penalties_[0] == pytest.approx(penalty)
+    alone = make_head("cumulative", n_levels=5, penalties=[penalty]).fit(X[:300], Y[:300])
+    proba = alone.predict_proba(X[300:])[np.arange(100), 0, Y[300:, 0]]
+    assert head.losses_[best, 0] == pytest.approx(-np.log(proba).sum(), rel=3e-3)
+
+
+def test_partial_slopes_follow_what_shifts_only_some_thresholds():
+    random = np.random.default_rng(3)
+    X = random.normal(size=(3000, 4))
+    # The spread of the latent score grows with the first feature: no single slope says that.
+    latent = X[:, 1] + np.exp(0.7 * X[:, 0]) * random.logistic(size=3000)
+    y = (latent[:, None] > np.array([-2, -0.5, 0.5, 2])).sum(axis=1)
+    proportional = make_head("cumulative", n_levels=5).fit(X[:2000], y[:2000, None])
+    partial = make_head("cumulative", n_levels=5, partial=True).fit(X[:2000], y[:2000, None])
+
+    def loss(head):
+        return -np.log(head.predict_proba(X[2000:])[np.arange(1000), 0, y[2000:]]).mean()
+
+    assert loss(partial) < loss(proportional) - 0.02
+    far = partial.predict_proba(1e3 * X)
+    assert np.isfinite(far).all()
+    assert (far >= 0).all()
+
+
+def test_partial_gradient_leads_to_the_optimum(data):
+    X, Y = data
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    correction, first, offsets, slopes = fit_partial(
+        Z,
+        Y[:, 0],
+        np.ones(len(Z)),
+        base=np.zeros(len(Z)),
+        thresholds=np.array([-2.0, -0.5, 0.5, 2.0]),
+        penalty=1e7,
+        link=LINKS["logit"],
+    )
+    # All slopes are held at 0, so what is left is the model that looks at no feature.
+    assert np.abs(correction).max() < 1e-3
+    assert np.abs(slopes).max() < 1e-3
+    cuts = first + np.append(0, np.cumsum(np.logaddexp(0, offsets)))
+    expected = logit_link.marginal_thresholds(Y[:, 0], np.ones(len(Z)), 5, pseudo_weight=0)
+    assert cuts == pytest.approx(expected, abs=1e-3)
+
+
+def test_corn_probabilities_are_products():
+    logits = np.array([[0.0, 50.0, -50.0]])
+    assert corn_probabilities(logits)[0] == pytest.approx([0.5, 0.0, 0.5, 0.0], abs=1e-12)
+
+
+def test_rotation_is_undone_by_back():
+    random = np.random.default_rng(4)
+    X = random.normal(size=(50, 5)) * 10 + 4
+    X[:, 2] = 7.0
+    rotation = Rotation.of(X, np.ones(50), standardize=True)
+    coef = random.normal(size=(1, len(rotation.values)))
+    scores = rotation.apply(X, np.float64) @ coef[0]
+    raw = rotation.back(coef)[0]
+    assert (X - rotation.mean) @ raw == pytest.approx(scores, abs=1e-10)
+    assert raw[2] == 0

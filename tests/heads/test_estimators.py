@@ -1,0 +1,288 @@
+"""Every head is a scikit-learn classifier, and keeps the promises of SkillHead."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from basket import metrics
+from basket.errors import UsageError
+from basket.heads import HEADS, make_head
+
+LEARNERS = ("ridge", "cumulative", "mlp", "gbdt", "attention")
+QUICK = {"mlp": {"epochs": 40}, "attention": {"epochs": 5}, "gbdt": {"rounds": 60}}
+
+_CONTRACT = (
+    "DESIGN: predict_proba of several skills is (n, n_skills, K); scikit-learn expects a list or, "
+    "for two levels only, (n, n_skills)"
+)
+_BATCHES = "batches and the early stop see rows, not their weights"
+EXPECTED_FAILURES = {
+    "MlpHead": {
+        "check_classifier_multioutput": _CONTRACT,
+        "check_sample_weight_equivalence_on_dense_data": _BATCHES,
+    },
+    "GbdtHead": {
+        "check_classifier_multioutput": _CONTRACT,
+        "check_sample_weight_equivalence_on_dense_data": (
+            "bins, leaves and bags of rows count rows, not their weights"
+        ),
+    },
+}
+
+
+def head(name, **params):
+    return make_head(name, **{**QUICK.get(name, {}), **params})
+
+
+@pytest.fixture(scope="module")
+def ordinal():
+    """Three skills of five levels that depend on ten of twelve columns."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(900, 12)).astype(np.float32)
+    latent = X[:, :10] @ random.normal(size=(10, 3))
+    latent = latent / latent.std(axis=0) + 0.5 * random.normal(size=latent.shape)
+    cuts = np.quantile(latent, [0.2, 0.4, 0.6, 0.8], axis=0)
+    Y = (latent[:, None] > cuts[None]).sum(axis=1)
+    return X, Y
+
+
+QUICK_MLP = make_head("mlp", epochs=30, learning_rate=0.01, hidden=32)
+
+
+@parametrize_with_checks(
+    [
+        make_head("prior"),
+        make_head("ridge"),
+        make_head("cumulative"),
+        make_head("cumulative", loss="corn"),
+        QUICK_MLP,
+        make_head("gbdt"),
+        make_head("attention", epochs=5),
+    ],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(type(estimator).__name__, {}),
+)
+def test_is_a_scikit_learn_classifier(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_beats_the_prior_in_every_metric(name, ordinal):
+    X, Y = ordinal
+    fitted = head(name, n_levels=5).fit(X[:500], Y[:500])
+    prior = make_head("prior", n_levels=5).fit(X[:500], Y[:500])
+    for metric, score in metrics.CONFUSION_METRICS.items():
+        ours, theirs = (
+            metrics.mean_over_skills(
+                score(metrics.confusion_matrices(Y[500:], each.predict(X[500:], metric), 5))
+            )
+            for each in (fitted, prior)
+        )
+        margin = {"accuracy": 0.15, "mae": -0.4, "qwk": 0.4}[metric]
+        assert (ours - theirs - margin) * (1 if metrics.HIGHER_IS_BETTER[metric] else -1) > 0
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_probabilities_are_probabilities_and_latent_scores_rise_with_the_level(name, ordinal):
+    X, Y = ordinal
+    fitted = head(name, n_levels=5).fit(X[:500], Y[:500])
+    proba, latent = fitted.predict_proba(X[500:]), fitted.latent(X[500:])
+    assert proba.shape == (400, 3, 5)
+    assert (proba >= 0).all()
+    assert np.abs(proba.sum(axis=2) - 1).max() <= 1e-6
+    assert latent.shape == (400, 3)
+    if name != "prior":
+        for skill in range(3):
+            assert np.corrcoef(latent[:, skill], Y[500:, skill])[0, 1] > 0.6
+    far = fitted.predict_proba(X[500:] * 1e4)
+    assert np.isfinite(far).all()
+    assert (far >= 0).all()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_order_of_the_rows_changes_nothing(name, ordinal):
+    X, Y = ordinal[0][:200], ordinal[1][:200].copy()
+    Y[::7, 1] = -1
+    groups = np.array([f"player {row // 2}" for row in range(200)])
+    weights = np.linspace(0.5, 2.0, 200)
+    order = np.random.default_rng(1).permutation(200)
+    one = head(name, n_levels=5).fit(X, Y, groups=groups, sample_weight=weights)
+    two = head(name, n_levels=5).fit(
+        X[order], Y[order], groups=groups[order], sample_weight=weights[order]
+    )
+    assert np.array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_seed_decides_everything_random(name, ordinal):
+    X, Y = ordinal[0][:200], ordinal[1][:200]
+    first = head(name, n_levels=5).fit(X, Y)
+    np.random.default_rng().normal()
+    assert np.array_equal(first.predict_proba(X), clone(first).fit(X, Y).predict_proba(X))
+    # Refitting the same object forgets what it knew.
+    again = head(name, n_levels=5).fit(X[::-1] + 1, Y, sample_weight=np.arange(200.0)).fit(X, Y)
+    assert np.array_equal(first.predict_proba(X), again.predict_proba(X))
+    if name == "cumulative":
+        # Folds only choose among ten penalties: another deal may choose the same.
+        assert not np.array_equal(first.losses_, head(name, n_levels=5, seed=1).fit(X, Y).losses_)
+    elif name != "prior":
+        other = head(name, n_levels=5, seed=1).fit(X, Y)
+        assert not np.array_equal(first.predict_proba(X), other.predict_proba(X))
+
+
+@pytest.mark.parametrize("name", ["ridge", "cumulative", "gbdt"])
+def test_a_row_without_a_label_for_a_skill_cannot_touch_that_skill(name, ordinal):
+    X, Y = ordinal[0][:240].copy(), ordinal[1][:240].copy()
+    groups = np.arange(240)
+    Y[:60, 0] = -1
+    before = head(name, n_levels=5).fit(X, Y, groups=groups).predict_proba(ordinal[0][500:])
+    X[:60] = 1e3 * X[:60] + 7
+    after = head(name, n_levels=5).fit(X, Y, groups=groups).predict_proba(ordinal[0][500:])
+    assert np.array_equal(before[:, 0], after[:, 0])
+    assert not np.array_equal(before[:, 1], after[:, 1])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_row_without_any_label_or_weight_cannot_touch_anything(name, ordinal):
+    X, Y = ordinal[0][:200].copy(), ordinal[1][:200].copy()
+    Y[:30] = -1
+    weights = np.ones(200)
+    weights[30:50] = 0
+    before = head(name, n_levels=5).fit(X, Y, sample_weight=weights)
+    X[:50] = 1e3
+    Y[30:50] = 4
+    after = head(name, n_levels=5).fit(X, Y, sample_weight=weights)
+    assert np.array_equal(before.predict_proba(ordinal[0]), after.predict_proba(ordinal[0]))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_level_that_does_not_occur_keeps_its_place(name, ordinal):
+    X, Y = ordinal[0][:200], ordinal[1][:200].copy()
+    Y[Y == 2] = 1
+    Y[Y == 4] = 3
+    proba = head(name, n_levels=5).fit(X, Y).predict_proba(X)
+    assert proba.shape == (200, 3, 5)
+    assert np.isfinite(proba).all()
+    assert proba[:, :, [2, 4]].mean() < 0.02
+    assert np.abs(proba.sum(axis=2) - 1).max() <= 1e-6
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_constant_columns_are_harmless(name, ordinal):
+    X, Y = ordinal[0][:200], ordinal[1][:200]
+    constant = np.full((200, 2), [[0.0, 1e6]], dtype=np.float32)
+    fitted = head(name, n_levels=5).fit(np.hstack([X, constant]), Y)
+    elsewhere = np.full((200, 2), [[5.0, -3.0]], dtype=np.float32)
+    assert np.array_equal(
+        fitted.predict_proba(np.hstack([X, constant])),
+        fitted.predict_proba(np.hstack([X, elsewhere])),
+    )
+    only = head(name, n_levels=5).fit(constant, Y)
+    assert np.isfinite(only.predict_proba(constant)).all()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_skill_that_cannot_be_learned_answers_with_its_prior(name, ordinal):
+    X, Y = ordinal[0][:200], ordinal[1][:200].copy()
+    Y[:, 1], Y[:, 2] = 3, -1
+    fitted = head(name, n_levels=5).fit(X, Y)
+    proba = fitted.predict_proba(X)
+    assert np.array_equal(proba[:, 1], np.tile([0, 0, 0, 1.0, 0], (200, 1)))
+    assert np.array_equal(proba[:, 2], np.full((200, 5), 0.2))
+    assert not fitted.latent(X)[:, 1:].any()
+    Y[:, 0] = -1
+    assert head(name, n_levels=5).fit(X, Y).predict(X).shape == (200, 3)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_a_handful_of_rows_or_a_single_player_is_enough(name, n, ordinal):
+    X = ordinal[0][:n]
+    Y = np.array([0, 4, 2, 1, 3, 0])[:n, None]
+    for groups in (None, ["one"] * n):
+        proba = head(name, n_levels=5).fit(X, Y, groups=groups).predict_proba(X)
+        assert np.abs(proba.sum(axis=2) - 1).max() <= 1e-6
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_labels_that_cannot_be_meant_are_refused(name, ordinal):
+    X, Y = ordinal[0][:50], ordinal[1][:50].astype(float)
+    for bad in (np.nan, 5, -2, 1.5):
+        broken = Y.copy()
+        broken[3, 1] = bad
+        with pytest.raises(ValueError, match=r"NaN|0\.\.4|whole"):
+            head(name, n_levels=5).fit(X, broken)
+    with pytest.raises(ValueError, match="groups must have shape"):
+        head(name, n_levels=5).fit(X, Y, groups=["a"])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_one_dimensional_labels_with_fixed_levels(name, ordinal):
+    X, y = ordinal[0][:200], ordinal[1][:200, 0]
+    fitted = head(name, n_levels=7).fit(X, y)
+    assert fitted.predict_proba(X).shape == (200, 7)
+    assert fitted.latent(X).shape == fitted.predict(X).shape == (200,)
+    two = head(name, n_levels=7).fit(X, y[:, None])
+    assert np.array_equal(fitted.predict_proba(X), two.predict_proba(X)[:, 0])
+
+
+def test_half_precision_features_are_computed_in_full(ordinal):
+    X, Y = ordinal[0][:100].astype(np.float16), ordinal[1][:100]
+    same = head("ridge", n_levels=5).fit(X.astype(np.float64), Y)
+    ours = head("ridge", n_levels=5).fit(X, Y)
+    assert np.array_equal(ours.predict_proba(X), same.predict_proba(X.astype(np.float64)))
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("ridge", {"folds": 1}),
+        ("ridge", {"penalties": [1.0, -1.0]}),
+        ("cumulative", {"folds": 1}),
+        ("cumulative", {"penalties": [-1.0]}),
+        ("cumulative", {"link": "cauchit"}),
+        ("cumulative", {"loss": "coral", "partial": True}),
+        ("mlp", {"loss": "coral?"}),
+        ("mlp", {"dropout": 1.0}),
+        ("gbdt", {"leaves": 1}),
+        ("prior", {"n_levels": 1}),
+    ],
+)
+def test_impossible_parameters_are_usage_errors(name, params, ordinal):
+    with pytest.raises(UsageError):
+        make_head(name, **params).fit(ordinal[0][:50], ordinal[1][:50] // 3)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_class_weight_moves_probability_to_what_it_favours(name, ordinal):
+    X, Y = ordinal[0][:300], ordinal[1][:300]
+    plain = head(name, n_levels=5).fit(X, Y).predict_proba(X).mean(axis=0)
+    for given in ({4: 20.0}, {"4": 20.0}, [1, 1, 1, 1, 20.0]):
+        favoured = head(name, n_levels=5, class_weight=given).fit(X, Y).predict_proba(X)
+        assert (favoured.mean(axis=0)[:, 4] > plain[:, 4] + 0.1).all()
+    rare = Y.copy()
+    rare[np.arange(300) % 4 > 0] = np.minimum(rare[np.arange(300) % 4 > 0], 1)
+    balanced = head(name, n_levels=5, class_weight="balanced").fit(X, rare).predict_proba(X)
+    unbalanced = head(name, n_levels=5).fit(X, rare).predict_proba(X)
+    assert (balanced.mean(axis=0)[:, 3] > unbalanced.mean(axis=0)[:, 3]).all()
+    for bad in ("even", {7: 1.0}, {0: -1.0}):
+        with pytest.raises(UsageError, match="class_weight"):
+            head(name, n_levels=5, class_weight=bad).fit(X, Y)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_given_validation_set_is_never_learned_from(name, ordinal):
+    X, Y = ordinal[0][:300], ordinal[1][:300]
+    params = {"penalties": [1.0]} if name == "cumulative" else {}
+    if "patience" in make_head(name).get_params():
+        params["patience"] = 0
+    alone = head(name, n_levels=5, **params).fit(X[:200], Y[:200]).predict_proba(X)
+    given = head(name, n_levels=5, **params)
+    given.fit(X[:200], Y[:200], validation=(X[200:], Y[200:]))
+    assert np.array_equal(given.predict_proba(X), alone)
+    with pytest.raises(ValueError, match="validation has"):
+        given.fit(X[:200], Y[:200], validation=(X[200:], Y[200:, :2]))

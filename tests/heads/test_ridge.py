@@ -1,0 +1,117 @@
+"""Ridge in closed form equals scikit-learn's, fold by fold and penalty by penalty."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from basket.heads import folds, link, make_head
+from basket.heads.ridge import _Search
+from basket.heads.rows import TrainingRows
+
+PENALTIES = np.array([1e3, 30.0, 1.0, 0.05])
+
+
+def problem(n, width, *, dtype=np.float64, seed=0):
+    random = np.random.default_rng(seed)
+    # Columns of unequal scale, far from zero: what un-centred moments would lose digits on.
+    X = random.normal(size=(n, width)) * np.logspace(-2, 2, width) + 100
+    latent = (X - 100) / np.logspace(-2, 2, width) @ random.normal(size=(width, 3))
+    latent = latent / latent.std(axis=0) + random.normal(size=latent.shape)
+    levels = (latent[:, None] > np.array([-1.0, -0.3, 0.4, 1.1])[None, :, None]).sum(axis=1)
+    weights = random.uniform(0.5, 2.0, size=n)
+    X = X.astype(dtype)
+    return TrainingRows(X, levels, weights, folds.row_hashes(X), 5)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize(("n", "width"), [(150, 12), (40, 90)])
+def test_every_fold_and_penalty_equals_scikit_learn(n, width, standardize):
+    rows = problem(n, width)
+    search = _Search(rows, PENALTIES, 4, standardize=standardize)
+    errors = np.zeros((len(PENALTIES), 3))
+    scores = np.zeros((len(PENALTIES), n, 3))
+    for fold in range(4):
+        train, test = search.fold != fold, search.fold == fold
+        for index, penalty in enumerate(PENALTIES):
+            model = make_pipeline(
+                StandardScaler(with_std=standardize), Ridge(penalty, solver="svd")
+            )
+            weights = rows.weights[train]
+            model.fit(
+                rows.X[train],
+                rows.levels[train],
+                standardscaler__sample_weight=weights,
+                ridge__sample_weight=weights,
+            )
+            predicted = model.predict(rows.X[test])
+            errors[index] += rows.weights[test] @ (rows.levels[test] - predicted) ** 2
+            mean = np.average(rows.levels[train], axis=0, weights=weights)
+            scores[index, test] = predicted - mean
+    assert search.errors == pytest.approx(errors, rel=1e-8)
+    for index in range(len(PENALTIES)):
+        ours = search.out_of_fold(np.full(3, index))
+        assert ours == pytest.approx(scores[index], abs=1e-8)
+
+
+@pytest.mark.parametrize(("n", "width"), [(60, 8), (30, 45)])
+def test_leave_one_out_chooses_what_ridgecv_chooses(n, width):
+    rows = problem(n, width)
+    rows = TrainingRows(rows.X, rows.levels, np.ones(n), rows.keys, 5)
+    grid = np.logspace(3, -2, 12)
+    search = _Search(rows, grid, n, standardize=False)
+    chosen = search.errors.argmin(axis=0)
+    theirs = RidgeCV(grid, alpha_per_target=True, gcv_mode="eigen").fit(rows.X, rows.levels)
+    assert np.array_equal(grid[chosen], theirs.alpha_)
+    coef, _ = search.refit(chosen)
+    np.testing.assert_allclose(coef.T, theirs.coef_, atol=1e-8)
+
+
+def test_head_is_the_chosen_ridge_with_a_link_fitted_out_of_fold():
+    rows = problem(300, 10, dtype=np.float32)
+    head = make_head("ridge", n_levels=5, penalties=PENALTIES.tolist())
+    head.fit(rows.X, rows.levels, sample_weight=rows.weights)
+    order = np.lexsort((head.latent(rows.X)[:, 0],))
+    assert (np.diff(head.predict(rows.X[order], "mae")[:, 0]) >= 0).all()
+    for skill in range(3):
+        model = make_pipeline(StandardScaler(), Ridge(head.penalties_[skill], solver="svd"))
+        model.fit(
+            rows.X.astype(np.float64),
+            rows.levels[:, skill],
+            standardscaler__sample_weight=rows.weights,
+            ridge__sample_weight=rows.weights,
+        )
+        predicted = model.predict(rows.X.astype(np.float64))
+        slope = np.polyfit(predicted, head.latent(rows.X)[:, skill], 1)
+        mean = np.average(rows.levels[:, skill], weights=rows.weights)
+        assert head.latent(rows.X)[:, skill] == pytest.approx(
+            slope[0] * (predicted - mean), abs=1e-5
+        )
+
+
+def test_probabilities_promise_no_more_than_new_players_keep():
+    random = np.random.default_rng(3)
+    X = random.normal(size=(3000, 200)).astype(np.float32)
+    noisy = X[:, :5].sum(axis=1) * 0.6 + 1.5 * random.logistic(size=3000)
+    levels = (noisy[:, None] > np.quantile(noisy, [0.2, 0.4, 0.6, 0.8])).sum(axis=1)
+
+    def best_slope(latent, truth):
+        return link.fit_thresholds_and_slope(latent, truth, np.ones(len(truth)), 5)[1]
+
+    head = make_head("ridge", n_levels=5).fit(X[:1000], levels[:1000, None])
+    latent = head.latent(X)[:, 0]
+    assert 0.75 < best_slope(latent[1000:], levels[1000:]) < 1.35
+    # What a link fitted on training scores would have done: promise far too much.
+    assert best_slope(latent[:1000], levels[:1000]) > 1.5
+
+
+def test_skills_with_different_rows_are_fitted_as_if_alone():
+    rows = problem(200, 6)
+    levels = rows.levels.copy()
+    levels[:50, 1] = -1
+    together = make_head("ridge", n_levels=5).fit(rows.X, levels)
+    alone = make_head("ridge", n_levels=5).fit(rows.X[50:], levels[50:, 1:2])
+    assert together.predict_proba(rows.X)[:, 1] == pytest.approx(
+        alone.predict_proba(rows.X)[:, 0], abs=1e-12
+    )

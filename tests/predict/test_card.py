@@ -1,0 +1,225 @@
+"""The card reads from poor to excellent whatever the polarity, and escapes what it is given."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from basket.dataset.skills import SKILLS
+from basket.predict.card import card_fragment, card_html, cards_html, make_card
+
+NAMES = tuple(skill.name for skill in SKILLS)
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Cells(HTMLParser):
+    """Rows (one per skill) with their probability blocks, and all tags and text."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.rows, self.tags, self.pieces = {}, [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        if "data-skill" in attributes:
+            self.row = self.rows[attributes["data-skill"]] = {
+                **attributes,
+                "shares": [],
+                "meter": [],
+            }
+        if "data-share" in attributes:
+            self.row["shares"].append(float(attributes["data-share"]))
+        if (
+            tag == "i"
+            and self.rows
+            and "style" not in attributes
+            and "tri" not in attributes["class"]
+        ):
+            self.row["meter"].append(attributes["class"].split())
+
+    def handle_data(self, data):
+        self.pieces.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.pieces).split())
+
+
+def make(**changes):
+    random = np.random.default_rng(0)
+    proba = random.dirichlet(np.ones(5), size=20)
+    settings = {
+        "skills": NAMES,
+        "levels": proba.argmax(1),
+        "probabilities": proba,
+        "run": "motion-gbdt",
+        "features": "motion",
+        "head": "gbdt",
+    } | changes
+    return make_card("18-19/NBA/7_18_19.mp4", **settings)
+
+
+def one_skill(name, level, **changes):
+    proba = np.full((1, 5), 0.05)
+    proba[0, level] = 0.8
+    return make(skills=(name,), levels=[level], probabilities=proba, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "word", "filled"),
+    [
+        ("Steals", 4, "excellent", 5),
+        ("Steals", 0, "poor", 1),
+        ("Defensive Consistency", 0, "excellent", 5),
+        ("Defensive Consistency", 4, "poor", 1),
+        ("Defensive Consistency", 1, "good", 4),
+    ],
+)
+def test_good_is_right_for_both_polarities(name, level, word, filled):
+    card = one_skill(name, level, true_levels=[level])
+    row = Cells(card_html(card)).rows[name]
+    assert card.readings[0].word == row["data-word"] == word
+    assert row["data-level"] == str(level)
+    assert sum("on" in block for block in row["meter"]) == filled
+    assert [index for index, block in enumerate(row["meter"]) if "true" in block] == [filled - 1]
+    # The likely block lies where the word says.
+    assert int(np.argmax(row["shares"])) == filled - 1
+
+
+def test_polarity_is_explained_where_low_is_good_and_nowhere_else():
+    assert "label 0 is excellent" in card_html(one_skill("Defensive Consistency", 2))
+    assert "label 0 is excellent" not in card_html(one_skill("Steals", 2))
+
+
+def test_all_skills_in_their_groups_with_their_probabilities():
+    card = make()
+    cells = Cells(card_html(card))
+    assert set(cells.rows) == set(NAMES)
+    assert [group for group, _ in card.groups] == [
+        "shooting",
+        "rebounding",
+        "defence",
+        "playmaking",
+        "overall",
+    ]
+    for reading in card.readings:
+        assert cells.rows[reading.name]["shares"] == pytest.approx(
+            reading.ranked_probabilities, abs=1e-4
+        )
+        assert f"{reading.confidence:.0%}" in cells.text
+
+
+def test_season_league_and_player_come_from_the_path():
+    card = make()
+    assert (card.season, card.league, card.player) == ("18-19", "NBA", "7")
+    assert "Player 7" in Cells(card_html(card)).text
+    other = make_card("holiday.mp4", skills=("Steals",), levels=[1], probabilities=[[0.5, 0.5]])
+    assert other.player == ""
+    assert "holiday.mp4" in Cells(card_html(other)).text
+
+
+def test_strongest_and_weakest_respect_polarity():
+    proba = np.full((20, 5), 0.05)
+    proba[:, 2] = 0.8
+    inverted = NAMES.index("Defensive Consistency")
+    proba[inverted] = [0.96, 0.01, 0.01, 0.01, 0.01]
+    proba[NAMES.index("Fouls")] = [0.96, 0.01, 0.01, 0.01, 0.01]
+    card = make(probabilities=proba, levels=proba.argmax(1))
+    assert card.strongest[0].name == "Defensive Consistency"
+    assert card.weakest[0].name == "Fouls"
+    assert make(skills=NAMES[:2], levels=[0, 1], probabilities=proba[:2]).strongest == []
+
+
+def test_the_stated_level_orders_strongest_and_weakest():
+    """A reader sees words: nothing called average may stand above something called excellent."""
+    card = make()
+    stated = [reading.rank(reading.level) for reading in card.strongest + card.weakest[::-1]]
+    assert stated == sorted(stated, reverse=True)
+    ranks = [reading.rank(reading.level) for reading in card.readings]
+    assert (stated[0], stated[-1]) == (max(ranks), min(ranks))
+
+
+def test_true_levels_are_marked_only_where_known():
+    true = np.full(20, -1)
+    true[0] = 3
+    html = card_html(make(true_levels=true))
+    assert html.count("truly ") == 1
+    assert "true level</span>" in html
+    assert "true level</span>" not in card_html(make())
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"), [("simulated", "Simulated head"), ("random_weights", "Random weights")]
+)
+def test_warnings_stand_on_page_and_fragment(flag, sentence):
+    card = make(**{flag: True})
+    assert Cells(card_html(card)).text.count(sentence) == 1
+    assert sentence in Cells(card_fragment(card)).text
+    assert sentence not in card_html(make())
+
+
+def test_several_cards_share_a_page_and_only_what_holds_for_all_stands_across_it():
+    simulated, real = (
+        make(simulated=True),
+        make_card("holiday.mp4", skills=("Steals",), levels=[1], probabilities=[[0.5, 0.5]]),
+    )
+    cells = Cells(cards_html([simulated, real]))
+    articles = [a["data-video"] for tag, a in cells.tags if tag == "article"]
+    assert articles == ["18-19/NBA/7_18_19.mp4", "holiday.mp4"]
+    assert {"banner", "flags"} & {a.get("class") for _, a in cells.tags} == {"flags"}
+    both = Cells(cards_html([simulated, simulated]))
+    assert {"banner", "flags"} & {a.get("class") for _, a in both.tags} == {"banner"}
+    assert [a["href"] for tag, a in both.tags if tag == "a"] == ["#card-1", "#card-2"]
+
+
+def test_other_scales_and_unknown_skills():
+    card = make_card("a.mp4", skills=("backhand",), levels=[2], probabilities=[[0.1, 0.2, 0.7]])
+    cells = Cells(card_html(card))
+    assert cells.rows["backhand"]["data-word"] == "level 3 of 3"
+    assert cells.rows["backhand"]["shares"] == [0.1, 0.2, 0.7]
+    assert "lowest" in cells.text
+    assert "highest" in cells.text
+
+
+def test_hostile_names_are_escaped():
+    settings = {"run": HOSTILE, "features": HOSTILE, "head": HOSTILE, "notes": [HOSTILE]}
+    card = make_card(
+        f"{HOSTILE}.mp4", skills=(HOSTILE,), levels=[0], probabilities=[[0.6, 0.4]], **settings
+    )
+    for html in (card_html(card), card_fragment(card)):
+        assert "<script" not in html
+        assert "script" not in {tag for tag, _ in Cells(html).tags}
+        assert HOSTILE in Cells(html).text
+
+
+def test_the_page_leaves_the_machine_for_nothing():
+    html = card_html(make())
+    assert not re.search(r"https?://|url\(|@import", html)
+    cells = Cells(html)
+    assert {"script", "link", "img"}.isdisjoint(tag for tag, _ in cells.tags)
+    assert not any("src" in attributes or "href" in attributes for _, attributes in cells.tags)
+
+
+def test_the_fragment_is_markup_that_a_report_embeds_as_it_is():
+    fragment = card_fragment(make())
+    assert fragment.__html__() == fragment
+    assert "<html" not in fragment
+    assert "<style>" in fragment
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"levels": [0] * 19},
+        {"levels": [5] * 20},
+        {"levels": [-1] * 20},
+        {"probabilities": np.ones(20)},
+        {"true_levels": [7] * 20},
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused(changes):
+    with pytest.raises(ValueError, match="levels"):
+        make(**changes)

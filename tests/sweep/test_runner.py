@@ -1,0 +1,328 @@
+"""Records: nothing lost, doubled or computed again; shared fits equal separate ones."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from basket import metrics
+from basket.errors import RunError, UsageError
+from basket.evaluate import EvaluationReport
+from basket.heads import make_head
+from basket.sweep import HeadSpace, Search, Space, fitting, read_leaderboard, run_settings, search
+from basket.sweep.data import Loaded
+from basket.sweep.records import Records, record_key
+from basket.workflows_sweep import leaderboard, run_sweep
+
+SMALL = Space(
+    features=(("good",), ("noise",)),
+    pools=("mean", "mean+std"),
+    heads=(HeadSpace("ridge", {"penalties": (1.0, 100.0)}), HeadSpace("prior")),
+)
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in (folder / "records").glob("*.json")
+    }
+
+
+@pytest.fixture
+def loaded(court):
+    return Loaded(court.data)
+
+
+def test_ridge_fits_that_share_equal_fits_alone(loaded):
+    space = Space(
+        features=(("good",),),
+        heads=(HeadSpace("ridge", {"penalties": (0.1, [1.0, 30.0], 1000.0)}),),
+    )
+    settings = space.grid()
+    train, val = loaded.matrices(settings[0])
+    shared = list(fitting.fit_together(settings, train, val))
+    assert [each.setting for each in shared] == settings
+    for each in shared:
+        head = make_head("ridge", n_levels=5, **each.setting.parameters)
+        head.fit(train.X, train.Y, groups=train.groups)
+        alone = fitting.validation_scores(head.predict_proba(val.X), val)
+        for metric, scores in alone.items():
+            assert each.scores[metric]["mean"] == pytest.approx(scores["mean"], abs=1e-12)
+
+
+def test_scores_are_of_players_the_rules_were_not_chosen_on(loaded):
+    _, val = loaded.matrices(SMALL.grid()[0])
+    proba = np.random.default_rng(0).dirichlet(np.ones(5), size=val.Y.shape)
+    levels = fitting.cross_decided(proba, val)
+    for name, formula in metrics.CONFUSION_METRICS.items():
+        found = fitting.validation_scores(proba, val)[name]
+        per_skill = formula(metrics.confusion_matrices(val.Y, levels[name], 5))
+        assert found["mean"] == pytest.approx(per_skill.mean())
+        assert found["low"] <= found["mean"] <= found["high"]
+    np.testing.assert_array_equal(levels["accuracy"], proba.argmax(-1))
+
+
+def test_nothing_is_done_twice_and_only_what_is_new_is_done(court, tmp_path):
+    settings = SMALL.grid()
+    first = run_settings(settings, data=court.data, folder=tmp_path)
+    assert first.n_computed == len(settings) == 12
+    before = stamps(tmp_path)
+    again = run_settings(settings, data=court.data, folder=tmp_path)
+    assert again.n_computed == 0
+    assert again.records == first.records
+    more = SMALL.grid() + Space(features=(("good",),), pools=("max",)).grid()
+    assert run_settings(more, data=court.data, folder=tmp_path).n_computed == 1
+    assert {name: stamp for name, stamp in stamps(tmp_path).items() if name in before} == before
+
+
+def test_the_key_is_of_code_settings_labels_and_features(court, loaded, tmp_path, monkeypatch):
+    setting = SMALL.grid()[0]
+    data = loaded.digest(setting.features)
+    keys = {
+        record_key(setting, data),
+        record_key(setting.with_parameters(folds=3), data),
+        record_key(setting, loaded.digest(("noise",))),
+    }
+    fewer = tmp_path / "train.csv"
+    fewer.write_text("\n".join(court.train.read_text().splitlines()[:-1]) + "\n")
+    other = Loaded(type(court.data)(court.cache, fewer, court.val))
+    keys.add(record_key(setting, other.digest(setting.features)))
+    monkeypatch.setattr("basket.sweep.records.code_version", lambda: "another")
+    keys.add(record_key(setting, data))
+    assert len(keys) == 5
+
+
+def test_processes_divide_the_work_and_the_cores(court, tmp_path):
+    settings = SMALL.grid()
+    done = run_settings(settings, data=court.data, folder=tmp_path, jobs=2)
+    assert done.n_computed == len(settings)
+    alone = run_settings(settings, data=court.data, folder=tmp_path / "alone")
+    for setting in settings:
+        ours, theirs = done.records[setting]["scores"], alone.records[setting]["scores"]
+        assert ours["qwk"]["mean"] == pytest.approx(theirs["qwk"]["mean"], abs=1e-9, nan_ok=True)
+
+
+def test_a_setting_that_fails_is_a_record_and_stops_nobody(court, tmp_path):
+    space = Space(
+        features=(("good",),), heads=(HeadSpace("ridge", {"folds": (1, 3)}), HeadSpace("prior"))
+    )
+    done = run_settings(space.grid(), data=court.data, folder=tmp_path)
+    errors = [record["error"] for record in done.records.values() if "error" in record]
+    assert len(errors) == 1
+    assert "at least 2 folds" in errors[0]
+    assert run_settings(space.grid(), data=court.data, folder=tmp_path).n_computed == 0
+
+
+def test_a_record_that_is_there_stays(tmp_path):
+    records = Records(tmp_path)
+    assert records.publish("k", {"a": 1})
+    assert not records.publish("k", {"a": 2})
+    assert records.get("k")["a"] == 1
+    (tmp_path / "records" / "torn.json").write_text("{")
+    with pytest.raises(RunError, match="no record of a sweep"):
+        records.all()
+
+
+def test_a_lock_is_held_by_one(tmp_path):
+    records = Records(tmp_path)
+    with records.claim("x") as mine, Records(tmp_path).claim("x") as theirs:
+        assert (mine, theirs) == (True, False)
+    with records.claim("x") as free:
+        assert free
+
+
+def _sweep_process(court, folder, *, delay_s=0.0):
+    script = f"""
+import time
+from pathlib import Path
+from basket.sweep import HeadSpace, Space, fitting, run_settings
+from basket.sweep.data import SweepData
+slow = fitting.validation_scores
+def scores(*args):
+    time.sleep({delay_s})
+    return slow(*args)
+fitting.validation_scores = scores
+space = Space(
+    features=(("good",), ("noise",)), pools=("mean", "mean+std", "max"),
+    heads=(HeadSpace("ridge", {{"penalties": (1.0, 10.0, 100.0)}}), HeadSpace("prior")),
+)
+data = SweepData(Path({str(court.cache)!r}), Path({str(court.train)!r}), Path({str(court.val)!r}))
+done = run_settings(space.grid(), data=data, folder=Path({str(folder)!r}))
+print(done.n_computed)
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+
+
+def _kill_and_resume(court, folder, n_kills, seed):
+    """Kill a sweep at random moments; what was finished must stay as it was, byte for byte."""
+    moments = random.Random(seed)
+    known: dict[str, tuple[int, int]] = {}
+    for _ in range(n_kills):
+        process = _sweep_process(court, folder, delay_s=0.03)
+        start = time.monotonic()
+        goal = len(known) + moments.randint(1, 4)
+        # A start-up takes longer than all the work: wait for some of it to happen.
+        while len(stamps(folder)) < goal and process.poll() is None:
+            time.sleep(0.005)
+            assert time.monotonic() - start < 60
+        time.sleep(moments.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        now = stamps(folder)
+        assert {name: now[name] for name in known} == known
+        known = now
+    process = _sweep_process(court, folder)
+    output, _ = process.communicate(timeout=60)
+    now = stamps(folder)
+    assert len(now) == 24
+    assert {name: now[name] for name in known} == known
+    assert int(output) == 24 - len(known)
+    for record in Records(folder).all().values():
+        assert "scores" in record
+
+
+def test_a_killed_sweep_loses_doubles_and_recomputes_nothing(court, tmp_path):
+    (tmp_path / "records").mkdir()
+    _kill_and_resume(court, tmp_path, 3, seed=0)
+
+
+@pytest.mark.soak
+def test_a_sweep_killed_thirty_times(court, tmp_path):
+    for round_ in range(10):
+        (tmp_path / str(round_) / "records").mkdir(parents=True)
+        _kill_and_resume(court, tmp_path / str(round_), 3, seed=round_ + 1)
+
+
+def test_two_processes_share_one_sweep(court, tmp_path):
+    (tmp_path / "records").mkdir()
+    both = [_sweep_process(court, tmp_path, delay_s=0.03) for _ in range(2)]
+    computed = [int(process.communicate(timeout=60)[0]) for process in both]
+    assert sum(computed) == 24
+    assert len(stamps(tmp_path)) == 24
+
+
+def test_a_worker_ends_with_its_parent():
+    from basket.sweep import runner
+
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=runner._end_with, args=(1,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 1
+
+
+def test_halving_gives_the_full_resource_to_the_better_third(court, tmp_path):
+    space = Space(
+        features=(("good",),),
+        heads=(
+            HeadSpace("gbdt", {"rounds": (18,), "leaves": (2, 3, 4), "patience": (0,)}),
+            HeadSpace("ridge"),
+        ),
+        search=Search("halving", factor=3, rungs=1),
+    )
+    seen = []
+
+    def run(settings, full):
+        seen.append((full, [s.parameters.get("rounds") for s in settings]))
+        return {
+            s: {"scores": {"accuracy": {"mean": s.parameters.get("leaves", 0) / 10}}}
+            for s in settings
+        }
+
+    search.walk(space, run, folder=tmp_path)
+    assert seen[0] == (False, [6, 6, 6])
+    assert seen[1] == (True, [18, None])
+
+
+def test_the_best_on_validation_is_tested_once(court, tmp_path):
+    notes = []
+    space = Space(**{**vars(SMALL), "seeds": 2, "metric": "qwk"})
+    done = run_sweep(space, out=tmp_path, say=notes.append, **court.files)
+    best = done.board.rows[0]
+    assert best.setting.head == "ridge"
+    assert best.setting.features == ("good",)
+    assert done.run.config["head"] == "ridge"
+    assert done.run.config["labels"]["chosen_of"] == done.board.n_tried == 12
+    assert done.n_test_looks == 1
+    text = done.report.to_markdown()
+    assert "12 configurations were tried on validation players" in text
+    report = next((tmp_path / "tests").glob("*.json"))
+    before = report.stat().st_mtime_ns
+    again = run_sweep(space, out=tmp_path, **court.files)
+    assert (again.n_computed, again.n_test_looks) == (0, 1)
+    assert report.stat().st_mtime_ns == before
+    assert EvaluationReport.from_json(report.read_text()) == again.report
+    json.dumps(again.to_json(), allow_nan=False)
+
+
+def test_without_validation_labels_training_players_are_held_out(court, tmp_path):
+    files = {name: path for name, path in court.files.items() if name in ("cache", "train")}
+    space = Space(features=(("good",),), heads=(HeadSpace("prior"),))
+    done = run_sweep(space, out=tmp_path, **files)
+    train, val = Loaded(type(court.data)(court.cache, court.train)).tables
+    assert set(train.players).isdisjoint(val.players)
+    assert len(train) + len(val) == 100
+    assert done.report is None
+
+
+def test_the_leaderboard_says_what_an_axis_is_worth(court, tmp_path):
+    run_sweep(SMALL, out=tmp_path, **court.files)
+    board = leaderboard(tmp_path, metric="qwk", html=tmp_path / "board.html")
+    effects = {(each.axis, each.value): each for each in board.effects}
+    assert effects["features", "good"].effect > 0.1
+    assert effects["features", "good"].interval.low > 0
+    assert effects["features", "good"].effect == pytest.approx(-effects["features", "noise"].effect)
+    # The grid is balanced: an effect is the plain difference of means.
+    by_pool = {
+        pool: np.mean([row.means["qwk"] for row in board.rows if row.setting.pool == pool])
+        for pool in ("mean", "mean+std")
+    }
+    assert effects["pool", "mean"].effect == pytest.approx(
+        (by_pool["mean"] - by_pool["mean+std"]) / 2
+    )
+    html = (tmp_path / "board.html").read_text()
+    assert "http" not in html.replace("http-equiv", "")
+    assert "<script" not in html
+    for row in board.rows:
+        assert f'data-value="{row.means["qwk"]!r}"' in html
+    means = [row.means["qwk"] for row in board.rows]
+    assert means == sorted(means, reverse=True)
+    json.dumps(board.to_json(), allow_nan=False)
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(RunError, match="is no sweep"):
+        read_leaderboard(tmp_path)
+    with pytest.raises(UsageError, match="--jobs"):
+        run_sweep(SMALL, jobs=0)
+
+
+def test_optuna_continues_where_it_was(court, tmp_path):
+    pytest.importorskip("optuna")
+    space = Space(
+        features=(("good",), ("noise",)),
+        pools=("mean", "max"),
+        search=Search("optuna", budget=4),
+    )
+    first = run_sweep(space, out=tmp_path, **court.files)
+    assert 1 <= first.board.n_tried <= 4
+    again = run_sweep(space, out=tmp_path, **court.files)
+    assert again.n_computed == 0
+
+
+def test_optuna_is_asked_for_by_name(court, tmp_path, monkeypatch):
+    from basket.errors import MissingDependencyError
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingDependencyError, match=r"basket\[optuna\]"):
+        search.walk(Space(search=Search("optuna", 2)), lambda *_: {}, folder=tmp_path)
