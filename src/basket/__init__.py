@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from basket.workflows import (
+        combine_runs,
         describe_labels,
         evaluate_run,
         extract_features,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "combine_runs",
     "describe_labels",
     "evaluate_run",
     "extract_features",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from basket import __version__, cli_sweep
+from basket import __version__, cli_combine, cli_sweep
 from basket.cli_cache import cache_app, tell_verbose_to
 from basket.errors import BasketError, UsageError
 
@@ -358,12 +358,13 @@ def fit_head(
     video_root: VideoRoot = None,
     levels: Levels = 5,
     pool: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How segments become one row: mean, std, max, … joined by +, of a subset "
-            "(mean+std/every:4); segments for attention."
+            "(mean+std/every:4); mean+std unless given. Attention takes segments or "
+            "segments/every:4."
         ),
-    ] = "mean+std",
+    ] = None,
     head: Annotated[
         str, typer.Option(help="prior, ridge, cumulative, mlp, gbdt or attention.")
     ] = "ridge",
@@ -371,6 +372,10 @@ def fit_head(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the head."),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Scale each skill's probabilities by a temperature."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="For everything random.")] = 0,
     cache: Cache = Path("basket-cache"),
     out: Annotated[
@@ -401,6 +406,7 @@ def fit_head(
             pool=pool,
             head=head,
             params=_settings(settings or []),
+            calibrate=calibrate,
             seed=seed,
             out=out,
             say=output.note,
@@ -408,6 +414,9 @@ def fit_head(
         )
     document = run_document(run)
     output.result(document, *fit_tables(document))
+
+
+cli_combine.add_to(app, verbose_is=_remember_verbose)
 
 
 @app.command()

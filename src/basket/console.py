@@ -288,11 +288,8 @@ def run_document(run: Run) -> dict[str, Any]:
 
 def fit_tables(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Scores of a run on held-out players, per skill and beside the prior; time per stage."""
-    split, scores = (
-        next((name, scores) for name, scores in document["metrics"].items() if name != "train")
-        if len(document["metrics"]) > 1
-        else ("train", document["metrics"]["train"])
-    )
+    held_out = [item for item in document["metrics"].items() if item[0] != "train"]
+    split, scores = held_out[0] if held_out else ("train", document["metrics"]["train"])
     table = Table(
         title=f"{document['head']} on {split}: {scores['n_videos']} videos, "
         f"{scores['n_players']} players (prior in brackets)",

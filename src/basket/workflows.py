@@ -294,9 +294,10 @@ def fit_head(
     train: PathLike | None = None,
     val: PathLike | None = None,
     video_root: PathLike | None = None,
-    pool: str = "mean+std",
+    pool: str | None = None,
     head: str = "ridge",
     params: Mapping[str, Any] | None = None,
+    calibrate: bool = False,
     seed: int = 0,
     out: PathLike | None = None,
     n_levels: int = N_LEVELS,
@@ -315,10 +316,13 @@ def fit_head(
         Label files; without ``train``, BASKET's own under ``$BASKET_ROOT`` or the current folder.
     video_root : path, optional
         Folder that absolute paths in label files are under.
-    pool : str, default="mean+std"
+    pool : str, optional
+        What the head takes, by default: ``mean+std``, or ``segments`` for attention.
     head : str, default="ridge"
     params : mapping, optional
         Parameters of the head.
+    calibrate : bool, default=False
+        Scale the probabilities of each skill by a temperature chosen on held-out players.
     seed : int, default=0
     out : path, optional
         The run folder to make; ``runs/<time>-<digest>`` by default.
@@ -336,7 +340,9 @@ def fit_head(
     from basket.heads.fit import fit_run
     from basket.heads.matrix import build_matrix
     from basket.heads.sources import sources_by_name
+    from basket.heads.table import pooling_for
 
+    pool = pooling_for(head, pool)
     if train is None:
         found = find_basket(None if video_root is None else Path(video_root))
         if "train" not in found.splits:
@@ -373,6 +379,7 @@ def fit_head(
             [
                 head,
                 dict(params or {}),
+                calibrate,
                 seed,
                 pool,
                 described,
@@ -390,8 +397,39 @@ def fit_head(
         feature_sets=feature_sets,
         out=folder,
         labels=described,
+        calibrate=calibrate,
         on_stage=on_stage,
     )
+
+
+def combine_runs(
+    runs: Sequence[PathLike | Run], *, calibrate: bool = False, out: PathLike | None = None
+) -> Run:
+    """Average fitted runs as one run; see :func:`basket.heads.combine.combine_runs`.
+
+    Parameters
+    ----------
+    runs : sequence of path or Run
+        At least two, of the same skills, with held-out videos in common.
+    calibrate : bool, default=False
+        Scale the averaged probabilities of each skill by a temperature.
+    out : path, optional
+        The run folder to make; ``runs/<time>-<digest>`` by default.
+
+    Raises
+    ------
+    BasketError
+        In one sentence.
+    """
+    from basket.heads.combine import combine_runs as combine
+
+    loaded = [load_run(run) if isinstance(run, str | Path) else run for run in runs]
+    folder = (
+        Path(out)
+        if out is not None
+        else _default_run_folder(["combined", [str(run.path) for run in loaded], calibrate])
+    )
+    return combine(loaded, calibrate=calibrate, out=folder)
 
 
 def evaluate_run(

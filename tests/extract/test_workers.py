@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from basket.cache import open_cache
+from basket.errors import BasketError
 from basket.extract.attempts import Attempts
 from basket.extract.backbones import load_backbone
 from basket.extract.decoding import Source
@@ -84,6 +85,46 @@ def test_a_segfault_costs_one_video_and_is_told_as_such(tmp_path, good, motion):
     assert features.failed == summary.failed
     assert_good_ones_are_right(good, features)
     assert not list((features.path / "attempts").glob("*"))
+
+
+def test_a_death_is_told_even_where_pebble_gave_up_its_workers(tmp_path, good, motion, monkeypatch):
+    # A worker that dies before its note "I took this task" was read: no task seems to run.
+    monkeypatch.setattr("pebble.pool.process.TaskManager.task_start", lambda *_: None)
+    summary, features = run_odd(tmp_path, good, motion, "segfault.mp4")
+    assert set(summary.failed) == {"segfault.mp4"}
+    assert "killed its decoder 2 times when tried alone" in summary.failed["segfault.mp4"]
+    assert_good_ones_are_right(good, features)
+
+
+def test_a_death_is_told_even_where_pebble_forgot_the_task(tmp_path, good, motion, monkeypatch):
+    def not_found(manager, worker_id):
+        raise LookupError
+
+    monkeypatch.setattr("pebble.pool.process.PoolManager.find_expired_task", not_found)
+    monkeypatch.setattr("basket.extract.workers._LAST_WORDS_S", 0.2)
+    summary, features = run_odd(tmp_path, good, motion, "segfault.mp4")
+    assert "killed its decoder 2 times when tried alone" in summary.failed["segfault.mp4"]
+    assert_good_ones_are_right(good, features)
+
+
+def test_processes_that_end_before_they_begin_are_one_sentence(tmp_path, good, motion, monkeypatch):
+    (tmp_path / "stillborn.py").write_text(
+        "import multiprocessing, os\n"
+        "if multiprocessing.parent_process():\n"
+        "    os._exit(7)\n"
+        "from odd_decoders import open_odd\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder, _ = good
+    cache = open_cache(tmp_path / "cache", create=True)
+    with pytest.raises(BasketError, match=r"ended before it began.*basket doctor"):
+        extract(
+            [Source("0.mp4", folder / "0.mp4")],
+            backbones=[motion],
+            plan=PLAN,
+            cache=cache,
+            decoder="stillborn:open_odd",
+        )
 
 
 def test_a_decoder_that_hangs_is_ended(tmp_path, good, motion):

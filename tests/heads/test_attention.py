@@ -60,7 +60,7 @@ def test_evenly_spread_evidence_loses_nothing_against_ridge_on_the_mean():
 
 
 @pytest.mark.parametrize("pool", ["attention", "topk"])
-@pytest.mark.parametrize("queries", ["skill", "shared"])
+@pytest.mark.parametrize("queries", ["skill", "shared", [3, 3]])
 def test_a_video_is_scored_the_same_alone_and_in_company(pool, queries):
     X, Y = reels(80)
     Y = np.hstack([Y, 4 - Y])
@@ -84,7 +84,7 @@ def test_what_is_trained_is_what_is_applied(top):
     ).fit(X, Y)
     head.slope_ = random.normal(size=(12, 1)).astype(np.float32)
     head.query_ = random.normal(size=(12, 1)).astype(np.float32)
-    recipe = Recipe(top, False, 0.0, 0.0, 1, 1, 1, 0)
+    recipe = Recipe(top, (0,), 0.0, 0.0, 1, 1, 1, 0)
     model = _Model(recipe, head.slope_, head.thresholds_)
     with torch.no_grad():
         model.query.copy_(torch.from_numpy(head.query_))
@@ -93,6 +93,44 @@ def test_what_is_trained_is_what_is_applied(top):
         segments = torch.from_numpy(head._standardise(X.values))
         ours = model.latent(segments, video, lengths).numpy()
     assert head.latent(X) == pytest.approx(ours, abs=1e-4)
+
+
+def test_skills_of_one_group_look_at_the_same_segments():
+    X, Y = reels(60)
+    Y = np.hstack([Y, 4 - Y, np.roll(Y, 1), np.full_like(Y, 2)])
+    head = make_head("attention", n_levels=5, queries=[7, 2, 2, 9], epochs=2, patience=0)
+    weights = head.fit(X, Y).attention(X)[0]
+    # The last skill has a single level and is not learned: its group needs no query.
+    assert head.query_.shape == (12, 2)
+    assert np.array_equal(weights[:, 1], weights[:, 2])
+    assert not np.array_equal(weights[:, 0], weights[:, 1])
+    assert np.array_equal(head.attention(X.take([0]))[0], weights)
+    with pytest.raises(UsageError, match="group of each of the 4 skills"):
+        make_head("attention", n_levels=5, queries=[0, 1]).fit(X, Y)
+    with pytest.raises(UsageError, match="fit-head knows the groups"):
+        make_head("attention", n_levels=5, queries="group").fit(X, Y)
+
+
+def test_company_of_other_lengths_changes_no_score_while_training():
+    # What padding would do: a video scored beside longer ones would see their places.
+    X, _ = reels(30)
+    for top in (0, 3):
+        start = np.random.default_rng(2).normal(size=(12, 1)).astype(np.float32)
+        model = _Model(Recipe(top, (0,), 0.0, 0.0, 1, 1, 1, 0), start, CUTS[None])
+        with torch.no_grad():
+            model.query.copy_(torch.from_numpy(start))
+
+            def scores(videos, model=model):
+                part = X.take(videos)
+                video = torch.repeat_interleave(
+                    torch.arange(len(part)), torch.from_numpy(part.lengths)
+                )
+                values = torch.from_numpy(part.values.astype(np.float32))
+                return model.latent(values, video, torch.from_numpy(part.lengths)).numpy()
+
+            together = scores(np.arange(30))
+            for video in range(0, 30, 7):
+                assert scores([video])[0] == pytest.approx(together[video], abs=1e-5)
 
 
 def test_plain_rows_are_single_segments():

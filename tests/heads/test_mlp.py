@@ -10,7 +10,8 @@ from basket.heads import link, make_head
 from basket.heads.mlp import LOSSES, fit_packed
 from basket.heads.mlp_losses import OUTPUTS
 
-START = np.array([[-1.5, -0.4, 0.3, 2.0], [-1.0, 0.0, 0.5, 1.0]])
+# Exact in single precision, in which networks keep their thresholds.
+START = np.array([[-1.5, -0.375, 0.25, 2.0], [-1.0, 0.0, 0.5, 1.0]])
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_coral_loss_is_that_of_coral_pytorch(batch):
         logits = scores[:, skill, None] - torch.tensor(START[skill])
         above = (levels[:, skill, None] > torch.arange(4)).double()
         expected = losses.coral_loss(logits, above)
-        assert found[:, skill].mean().item() == pytest.approx(expected.item(), rel=1e-7)
+        assert found[:, skill].mean().item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_corn_loss_is_that_of_coral_pytorch(batch):
@@ -51,7 +52,7 @@ def test_corn_loss_is_that_of_coral_pytorch(batch):
     for skill in range(2):
         expected = losses.corn_loss(logits[:, 4 * skill : 4 * skill + 4], levels[:, skill], 5)
         value = found[:, skill].sum() / terms[:, skill].sum()
-        assert value.item() == pytest.approx(expected.item(), rel=1e-7)
+        assert value.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_cumulative_loss_is_that_of_the_link(batch):

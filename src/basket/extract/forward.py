@@ -2,15 +2,18 @@
 
 Clips of different videos and scales share a batch, so that a GPU is never handed the leftovers of
 one video. One thread runs the backbones (networks release the interpreter lock); at most two full
-batches wait for it, so memory does not depend on how far decoding is ahead.
+batches wait for it, so memory does not depend on how far decoding is ahead. Where the backbones run
+elsewhere (:mod:`basket.extract.devices`), a thread waits for each batch that is there.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Sequence
+import queue
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +23,47 @@ from basket.extract.backbones.base import Backbone, Streams
 from basket.extract.backbones.batching import BatchSize, embed_in_batches
 from basket.extract.decoding import Batch
 
-_IN_FLIGHT = 2
+Pixels = npt.NDArray[np.uint8]
+
+#: Embeds clips: ``embed(position of the backbone, pieces of (n, C, T, H, W, 3))`` to one row per
+#: clip, the crops averaged.
+Embed = Callable[[int, Sequence[Pixels]], Streams]
+
+
+@dataclass(frozen=True)
+class Embedders:
+    """Where batches are embedded.
+
+    Parameters
+    ----------
+    calls : sequence of Embed
+        Each takes one batch at a time; a batch goes to whichever is free.
+    sizes : sequence of BatchSize
+        Clips per call, for each backbone; made smaller by a call that ran out of memory.
+    """
+
+    calls: Sequence[Embed]
+    sizes: Sequence[BatchSize]
+
+
+def embedders_here(backbones: Sequence[Backbone], sizes: Sequence[BatchSize]) -> Embedders:
+    """Backbones that run in this process, one batch at a time."""
+    return Embedders([partial(embed_pieces, backbones, sizes)], sizes)
+
+
+def embed_pieces(
+    backbones: Sequence[Backbone],
+    sizes: Sequence[BatchSize],
+    position: int,
+    pieces: Sequence[Pixels],
+) -> Streams:
+    """Embed the clips of all pieces in one go; several crops of a clip are averaged."""
+    pixels: Pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    clips, crops = pixels.shape[:2]
+    flat = pixels.reshape(clips * crops, *pixels.shape[2:])
+    return average_crops(
+        embed_in_batches(backbones[position], flat, sizes[position]), crops=crops
+    )
 
 
 @dataclass(frozen=True)
@@ -37,16 +80,17 @@ class Forward:
 
     Parameters
     ----------
-    backbones : sequence of Backbone
-    batch_sizes : sequence of BatchSize
-        Clips per call, for each backbone; halved where memory runs out.
+    embedders : Embedders
     """
 
-    def __init__(self, backbones: Sequence[Backbone], batch_sizes: Sequence[BatchSize]) -> None:
-        self._backbones = backbones
-        self._sizes = batch_sizes
-        self._waiting: list[list[_Part]] = [[] for _ in backbones]
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forward")
+    def __init__(self, embedders: Embedders) -> None:
+        self._sizes = embedders.sizes
+        self._waiting: list[list[_Part]] = [[] for _ in self._sizes]
+        self._free: queue.SimpleQueue[Embed] = queue.SimpleQueue()
+        for call in embedders.calls:
+            self._free.put(call)
+        self._in_flight = len(embedders.calls) + 1
+        self._threads = ThreadPoolExecutor(len(embedders.calls), thread_name_prefix="forward")
         self._running: collections.deque[tuple[Future[Streams], list[_Part]]] = collections.deque()
 
     @property
@@ -75,19 +119,23 @@ class Forward:
             yield from self._collect()
 
     def close(self) -> None:
-        """Stop the thread; what was not embedded is dropped."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Stop the threads; what was not embedded is dropped."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, backbone: int) -> Iterator[VideoInProgress]:
         parts, self._waiting[backbone] = self._waiting[backbone], []
         parts = [part for part in parts if not part.video.failed]
         if parts:
-            future = self._thread.submit(
-                _embed, self._backbones[backbone], parts, self._sizes[backbone]
-            )
-            self._running.append((future, parts))
-        while len(self._running) > _IN_FLIGHT or (self._running and self._running[0][0].done()):
+            self._running.append((self._threads.submit(self._embed, backbone, parts), parts))
+        while len(self._running) > self._in_flight or (self._running and self._running[0][0].done()):
             yield from self._collect()
+
+    def _embed(self, backbone: int, parts: Sequence[_Part]) -> Streams:
+        call = self._free.get()  # as many threads as calls: one is free
+        try:
+            return call(backbone, [part.batch.pixels[part.clips] for part in parts])
+        finally:
+            self._free.put(call)
 
     def _collect(self) -> Iterator[VideoInProgress]:
         future, parts = self._running.popleft()
@@ -104,13 +152,3 @@ class Forward:
 
 def _clips(parts: Sequence[_Part]) -> int:
     return sum(part.clips.stop - part.clips.start for part in parts)
-
-
-def _embed(backbone: Backbone, parts: Sequence[_Part], size: BatchSize) -> Streams:
-    """Embed the clips of all parts in one go; several crops of a clip are averaged."""
-    pixels: npt.NDArray[np.uint8] = np.concatenate(
-        [part.batch.pixels[part.clips] for part in parts]
-    )
-    clips, crops = pixels.shape[:2]
-    flat = pixels.reshape(clips * crops, *pixels.shape[2:])
-    return average_crops(embed_in_batches(backbone, flat, size), crops=crops)

@@ -32,7 +32,7 @@ from basket.extract.backbones.batching import BatchSize, auto_batch_size
 from basket.extract.clips import planned_shapes
 from basket.extract.decode import decoder_name
 from basket.extract.decoding import Batch, Job, Message, Opened, Source, WantedClips
-from basket.extract.forward import Forward
+from basket.extract.forward import Embedders, Forward, embedders_here
 from basket.extract.segments import SegmentPlan
 from basket.extract.signals import stop_requested, stopping_on_signals
 from basket.extract.summary import ExtractionSummary, Progress
@@ -86,6 +86,7 @@ def extract(
     limits: WorkerLimits | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
+    embedders: Embedders | None = None,
     retry_failed: bool = False,
     provenance: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
@@ -110,6 +111,9 @@ def extract(
         Clips per call of a backbone; by default what suits each backbone and the device.
     device : str, default="cpu"
         Where the backbones run.
+    embedders : Embedders, optional
+        Processes in which they run instead of this one (:mod:`basket.extract.devices`);
+        ``backbones`` then need nothing but their ``spec``.
     retry_failed : bool, default=False
         Try videos again that failed before.
     provenance : mapping, optional
@@ -131,16 +135,20 @@ def extract(
     start = time.monotonic()
     sets = [cache.feature_set(feature_set_spec(backbone.spec, plan)) for backbone in backbones]
     jobs, failed_before = plan_jobs(sources, backbones, sets, plan=plan, retry_failed=retry_failed)
-    sizes = [
-        BatchSize(batch_size or 1) if batch_size or not jobs else auto_batch_size(backbone, device)
-        for backbone in backbones
-    ]
+    if embedders is None:
+        sizes = [
+            BatchSize(batch_size or 1)
+            if batch_size or not jobs
+            else auto_batch_size(backbone, device)
+            for backbone in backbones
+        ]
+        embedders = embedders_here(backbones, sizes)
     recorded = {**_provenance(decoder), "device": device, **(provenance or {})}
     if say is not None and jobs:
         for each in sets:
             if warning := mixing_sentence(each, recorded):
                 say(warning)
-    forward = Forward(backbones, sizes)
+    forward = Forward(embedders)
     state = _State(
         backbones,
         forward,
@@ -312,6 +320,8 @@ class _State:
     def take(self, message: Message) -> None:
         video_id = message.job.source.video_id
         if isinstance(message, Opened):
+            if video_id in self.videos:  # its worker was lost, and another began anew
+                self.videos[video_id].failed = True
             self.videos[video_id] = VideoInProgress(message)
         elif isinstance(message, Batch):
             self.clips += len(message.segments)

@@ -7,6 +7,11 @@ that hangs, crashes or runs out of memory takes nothing with it but its own conn
 
 Which deaths count against a video: only those that this living parent saw. Such a video is tried
 again alone, after all others, and given up when it kills its worker twice there.
+
+How a death is seen: the worker's connection ends, and Pebble says with which exit code. Pebble may
+not know whose the dead worker was (its note that it took a task can still be unread): then it
+forgets the task or gives up all of its workers. So the connection has the last word, and a pool
+that was given up is replaced.
 """
 
 from __future__ import annotations
@@ -21,8 +26,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Listener, wait
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Any
@@ -37,11 +43,13 @@ from basket.extract.segments import SegmentPlan
 from basket.extract.signals import stop_requested
 
 if TYPE_CHECKING:
-    from pebble import ProcessFuture
+    from pebble import ProcessFuture, ProcessPool
 
 _POLL_S = 0.2
 _ALONE_DEATHS = 2
 _FIRST_WORDS_S = 1.0
+_LAST_WORDS_S = 5.0  # from the end of a connection until Pebble must have told the exit code
+_START_S = 300.0  # from handing out a video until its worker must have spoken
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,8 @@ class _Task:
     """A video that is being decoded: where, and how long that has taken.
 
     ``reported_s`` is the worker's own count of seconds spent decoding (not waiting for a slot), as
-    of its last message; ``heard_s`` is when we read that message.
+    of its last message; ``heard_s`` is when we read that message. ``ended_s`` is when its future was
+    first seen to have failed, ``lost_s`` when its worker's connection ended; 0 before.
     """
 
     number: int
@@ -111,7 +120,9 @@ class _Task:
     connection: Connection | None = None
     reported_s: float = 0.0
     heard_s: float = 0.0
+    begun_s: float = field(default_factory=time.monotonic)
     ended_s: float = 0.0
+    lost_s: float = 0.0
 
     def decoding_s(self, now_s: float) -> float:
         """Seconds of decoding so far.
@@ -134,8 +145,6 @@ class _Pool:
         attempts: Attempts,
         lane_slot_bytes: int,
     ) -> None:
-        from pebble import ProcessPool
-
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise BasketError(
                 "basket starts decode processes, and a script that does must do its work under "
@@ -150,12 +159,8 @@ class _Pool:
         self._wake_lock = threading.Lock()
         self._arrived: collections.deque[Connection] = collections.deque()
         threading.Thread(target=self._accept, name="accept-workers", daemon=True).start()
-        self._pool = ProcessPool(
-            max_workers=workers,
-            context=multiprocessing.get_context("spawn"),
-            initializer=prepare_worker,
-            initargs=(decoder, limits.memory_bytes),
-        )
+        self._pool = self._new_pool(workers)
+        self._pool_has_spoken = False
         self._lanes = [
             SharedMemory(create=True, size=SLOTS * lane_slot_bytes) for _ in range(workers)
         ]
@@ -163,6 +168,16 @@ class _Pool:
         self._tasks: dict[int, _Task] = {}
         self._connections: list[Connection] = []
         self._numbers = itertools.count()
+
+    def _new_pool(self, workers: int) -> ProcessPool:
+        from pebble import ProcessPool
+
+        return ProcessPool(
+            max_workers=workers,
+            context=multiprocessing.get_context("spawn"),
+            initializer=prepare_worker,
+            initargs=(self._decoder, self._limits.memory_bytes),
+        )
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Message]:
         """All messages of all jobs: the trusted ones together, the suspects one at a time."""
@@ -194,21 +209,31 @@ class _Pool:
     ) -> Iterator[Message]:
         """Messages of these jobs; those whose worker dies are added to ``suspects``."""
         while (todo or self._tasks) and not stop_requested():
-            while todo and len(self._tasks) < at_once:
+            while todo and len(self._tasks) < at_once and self._pool.active:
                 self._start(todo.popleft())
             yield from self._messages()
             yield from self._reap(suspects, todo)
+            if self._is_broken():
+                yield from self._replace_pool(suspects, todo)
 
     def _start(self, job: Job) -> None:
         task = _Task(next(self._numbers), job, self._free.pop())
         self._attempts.begin(job.source.video_id)
         self._tasks[task.number] = task
-        task.future = self._pool.schedule(
-            decode_in_worker,
-            args=(self._listener.address, self._key, task.number, job, self._decoder, self._plan),
-            kwargs={"lane": task.lane.name, "slot_size": self._slot_bytes},
-        )
-        task.future.add_done_callback(lambda _future: self._ring())
+        with contextlib.suppress(RuntimeError):  # given up this very moment: it will be replaced
+            task.future = self._pool.schedule(
+                decode_in_worker,
+                args=(
+                    self._listener.address,
+                    self._key,
+                    task.number,
+                    job,
+                    self._decoder,
+                    self._plan,
+                ),
+                kwargs={"lane": task.lane.name, "slot_size": self._slot_bytes},
+            )
+            task.future.add_done_callback(lambda _future: self._ring())
 
     def _ring(self) -> None:
         """Wake the loop; called from threads."""
@@ -247,11 +272,15 @@ class _Pool:
                 if task is not None:
                     task.connection, task.reported_s = connection, reported_s
                     task.heard_s = time.monotonic()
+                    self._pool_has_spoken = True
                     yield from self._take(task, kind, content)
         except (EOFError, OSError):  # its worker is gone; the task's future says how
             if connection in self._connections:
                 self._connections.remove(connection)
             connection.close()
+            for task in self._tasks.values():
+                if task.connection is connection:
+                    task.lost_s = time.monotonic()
 
     def _take(self, task: _Task, kind: str, content: list[Any]) -> Iterator[Message]:
         if kind == "opened":
@@ -284,7 +313,8 @@ class _Pool:
         """Tasks that took too long, and tasks whose worker is gone."""
         now_s = time.monotonic()
         for task in list(self._tasks.values()):
-            assert task.future is not None
+            if task.future is None:
+                continue
             if task.decoding_s(now_s) > self._limits.timeout_s:
                 task.future.cancel()  # type: ignore[no-untyped-call]
                 yield self._finish(
@@ -292,7 +322,9 @@ class _Pool:
                     f"decoding took more than {self._limits.timeout_s:g} s (--timeout); the "
                     "decoder may hang on it",
                 )
-            elif task.future.done() and _failure(task.future) is not None:
+            elif isinstance(_failure(task.future), BrokenProcessPool):
+                continue  # of all tasks at once: the pool will be replaced
+            elif _failure(task.future) is not None:
                 task.ended_s = task.ended_s or now_s
                 if task.connection is not None and task.connection in self._connections:
                     yield from self._hear(task.connection)
@@ -300,27 +332,59 @@ class _Pool:
                 has_spoken = task.connection is not None or now_s - task.ended_s > _FIRST_WORDS_S
                 if task.number in self._tasks and has_spoken:
                     self._bury(task, suspects, todo)
+            elif task.lost_s and now_s - task.lost_s > _LAST_WORDS_S:
+                self._release(task)
+                suspects.append(task.job)
 
     def _bury(self, task: _Task, suspects: list[Job], todo: collections.deque[Job]) -> None:
         """Decide what the end of a worker means for the video it was on."""
         assert task.future is not None
-        del self._tasks[task.number]
-        self._free.append(task.lane)
+        self._release(task)
         error = _failure(task.future)
         assert error is not None
         exit_code = getattr(error, "exitcode", None)
         if exit_code is None:
             raise error  # not a death: a mistake of ours in the worker
         if task.connection is None:
-            raise BasketError(
-                f"A decode process ended before it began (exit code {exit_code}); run basket doctor"
-            )
+            raise _ended_before_it_began(exit_code)
         if exit_code == -signal.SIGTERM:
             # Somebody ended the process (a scheduler ends the whole group): not the video's fault.
             self._attempts.withdraw(task.job.source.video_id)
             todo.append(task.job)
             return
         suspects.append(task.job)
+
+    def _release(self, task: _Task) -> None:
+        del self._tasks[task.number]
+        self._free.append(task.lane)
+
+    def _is_broken(self) -> bool:
+        """Whether the pool gave up, or has a task that no worker will ever take."""
+        now_s = time.monotonic()
+        return not self._pool.active or any(
+            isinstance(_failure(task.future), BrokenProcessPool)
+            or (task.connection is None and now_s - task.begun_s > _START_S)
+            for task in self._tasks.values()
+        )
+
+    def _replace_pool(self, suspects: list[Job], todo: collections.deque[Job]) -> Iterator[Message]:
+        """Go on with new workers; a video whose worker had died counts, the others start anew."""
+        until_s = time.monotonic() + _FIRST_WORDS_S
+        while time.monotonic() < until_s:  # what the old ones still said, and which of them ended
+            yield from self._messages()
+        if not self._pool_has_spoken:
+            raise _ended_before_it_began()
+        self._pool_has_spoken = False
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+        self._pool = self._new_pool(len(self._lanes))
+        for task in list(self._tasks.values()):
+            self._release(task)
+            if task.lost_s:
+                suspects.append(task.job)
+            else:
+                self._attempts.withdraw(task.job.source.video_id)
+                todo.append(task.job)
 
     def close(self) -> None:
         """End the processes and release the shared memory."""
@@ -339,9 +403,16 @@ class _Pool:
             lane.unlink()
 
 
-def _failure(future: ProcessFuture[None]) -> BaseException | None:
-    """What a future that is done failed with; None where it ended well (or was cancelled by us)."""
+def _failure(future: ProcessFuture[None] | None) -> BaseException | None:
+    """What a future failed with; None where it is not done, ended well or was cancelled by us."""
+    if future is None or not future.done():
+        return None
     try:
         return future.exception()
     except CancelledError:
         return None
+
+
+def _ended_before_it_began(exit_code: int | None = None) -> BasketError:
+    code = "" if exit_code is None else f" (exit code {exit_code})"
+    return BasketError(f"A decode process ended before it began{code}; run basket doctor")

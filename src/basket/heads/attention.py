@@ -32,7 +32,7 @@ Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 POOLS = ("attention", "topk")
-QUERIES = ("skill", "shared")
+QUERIES = ("skill", "group", "shared")
 
 _PREDICT_ROWS = 16_384
 
@@ -49,8 +49,9 @@ class AttentionHead(SkillHead):
         K.
     pool : {"attention", "topk"}, default="attention"
         ``topk``: the mean of the k highest segment scores instead (multiple-instance learning).
-    queries : {"skill", "shared"}, default="skill"
-        One query per skill, or one for all of them.
+    queries : {"skill", "group", "shared"} or sequence of int, default="skill"
+        One query per skill, per group of skills, or one for all of them. A sequence says the group
+        of each skill; ``fit-head`` turns ``group`` into the groups of the skills' names.
     top : int, default=4
         k of ``topk``; shorter videos use all segments.
     weight_decay : float, default=0.01
@@ -73,7 +74,7 @@ class AttentionHead(SkillHead):
 
     Attributes
     ----------
-    query_ : ndarray, float32, (P, n_active) or (P, 1)
+    query_ : ndarray, float32, (P, n_queries)
         Of standardised features; absent with ``topk``.
     slope_ : ndarray, float32, (P, n_active)
         Of standardised features.
@@ -83,12 +84,14 @@ class AttentionHead(SkillHead):
         The epoch whose weights were kept; 0 is the start, ridge on the mean.
     """
 
+    takes_segments = True
+
     def __init__(
         self,
         *,
         n_levels: int | None = None,
         pool: str = "attention",
-        queries: str = "skill",
+        queries: str | Sequence[int] = "skill",
         top: int = 4,
         weight_decay: float = 0.01,
         learning_rate: float = 5e-4,
@@ -150,7 +153,7 @@ class AttentionHead(SkillHead):
         trained = train(
             Recipe(
                 top=self.top if self.pool == "topk" else 0,
-                shared_query=self.queries == "shared",
+                query_of_skill=tuple(self._query_of_skill().tolist()),
                 weight_decay=self.weight_decay,
                 learning_rate=self.learning_rate,
                 batch_size=self.batch_size,
@@ -168,16 +171,31 @@ class AttentionHead(SkillHead):
         self.thresholds_, self.best_epoch_ = trained.thresholds, trained.best_epoch
 
     def _check_parameters(self) -> None:
-        if self.pool not in POOLS or self.queries not in QUERIES:
+        named = isinstance(self.queries, str)
+        if self.pool not in POOLS or (named and self.queries not in QUERIES):
             raise UsageError(
                 f"attention knows pool={' or '.join(POOLS)} and queries={' or '.join(QUERIES)}, "
                 f"got {self.pool!r} and {self.queries!r}"
+            )
+        if self.queries == "group" or (not named and len(self.queries) != self.n_skills_):
+            raise UsageError(
+                f"queries needs the group of each of the {self.n_skills_} skills, got "
+                f"{self.queries!r}; fit-head knows the groups of BASKET's skills"
             )
         if self.top < 1 or self.epochs < 1 or self.batch_size < 1:
             raise UsageError(
                 f"attention needs top, epochs and batch_size >= 1, got {self.top}, {self.epochs} "
                 f"and {self.batch_size}"
             )
+
+    def _query_of_skill(self) -> npt.NDArray[np.int64]:
+        """Which query each active skill has, (n_active,), counted without holes."""
+        if self.queries == "shared":
+            return np.zeros(len(self.active_), dtype=np.int64)
+        if isinstance(self.queries, str):
+            return np.arange(len(self.active_))
+        groups = np.asarray(self.queries, dtype=np.int64)[self.active_]
+        return np.unique(groups, return_inverse=True)[1].ravel()
 
     def _start(
         self, rows: TrainingRows, held: npt.NDArray[np.bool_]
@@ -237,21 +255,20 @@ class AttentionHead(SkillHead):
         weights = values @ self.query_.astype(np.float64)
         weights -= np.repeat(np.maximum.reduceat(weights, starts, axis=0), ends - starts, axis=0)
         np.exp(weights, out=weights)
-        total = np.add.reduceat(weights, starts, axis=0)
-        return np.asarray(np.add.reduceat(weights * scores, starts, axis=0) / total)
+        query = self._query_of_skill()
+        total = np.add.reduceat(weights, starts, axis=0)[:, query]
+        return np.asarray(np.add.reduceat(weights[:, query] * scores, starts, axis=0) / total)
 
     def attention(self, X: Any) -> list[Float]:
         """How much each segment counts, per video (S, n_active); sums to 1 over a video."""
         features = self._check_input(X)
         if self.pool == "topk":
             raise UsageError("pool='topk' has no attention weights; it uses the highest scores")
-        out = []
+        out, query = [], self._query_of_skill()
         for segments in features:
             weights = (self._standardise(segments) @ self.query_).astype(np.float64)
             weights = np.exp(weights - weights.max(axis=0))
-            out.append(
-                np.broadcast_to(weights / weights.sum(axis=0), (len(segments), len(self.active_)))
-            )
+            out.append((weights / weights.sum(axis=0))[:, query])
         return out
 
     def _state(self) -> HeadState:
@@ -275,7 +292,7 @@ class AttentionHead(SkillHead):
             "thresholds": self._shape("active", "cuts"),
         }
         if self.pool == "attention":
-            arrays["query"] = (width, 1 if self.queries == "shared" else n_active)
+            arrays["query"] = (width, int(self._query_of_skill().max(initial=-1)) + 1)
         return arrays
 
 

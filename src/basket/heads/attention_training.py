@@ -21,10 +21,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of :class:`~basket.heads.attention.AttentionHead`; ``top`` 0 is attention."""
+    """Settings of :class:`~basket.heads.attention.AttentionHead`.
+
+    ``top`` 0 is attention; ``query_of_skill`` says which of the queries each skill has.
+    """
 
     top: int
-    shared_query: bool
+    query_of_skill: tuple[int, ...]
     weight_decay: float
     learning_rate: float
     batch_size: int
@@ -96,8 +99,9 @@ class _Model:
     """Queries, slopes and thresholds."""
 
     def __init__(self, recipe: Recipe, slope: Float32, thresholds: npt.NDArray[np.float64]) -> None:
-        n_queries = 1 if recipe.shared_query else slope.shape[1]
         self.top = recipe.top
+        self.query_of_skill = torch.tensor(recipe.query_of_skill)
+        n_queries = max(recipe.query_of_skill) + 1
         # All segments count the same at first: the model is then the mean's.
         self.query = torch.zeros((len(slope), n_queries), requires_grad=True)
         self.slope = torch.tensor(slope, requires_grad=True)
@@ -127,9 +131,11 @@ class _Model:
         highest = weights.new_full((len(lengths), weights.shape[1]), -torch.inf)
         highest = highest.scatter_reduce(0, index, weights.detach(), "amax")
         weights = torch.exp(weights - highest[video])
-        empty = weights.new_zeros((len(lengths), scores.shape[1]))
-        total = empty[:, : weights.shape[1]].index_add(0, video, weights)
-        return empty.index_add(0, video, weights * scores) / total
+        total = weights.new_zeros((len(lengths), weights.shape[1])).index_add(0, video, weights)
+        of_skill = self.query_of_skill
+        pooled = scores.new_zeros((len(lengths), scores.shape[1]))
+        pooled = pooled.index_add(0, video, weights[:, of_skill] * scores)
+        return pooled / total[:, of_skill]
 
     def _top_mean(self, scores: Tensor, video: Tensor, lengths: Tensor) -> Tensor:
         # Scores are padded, segments never: a missing one is never among the highest.

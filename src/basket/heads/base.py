@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,9 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         Skills that were learned: those with at least two levels in training. The others answer
         with their prior and a latent score of 0.
     """
+
+    #: Whether X is RaggedFeatures (pooling ``segments``) rather than one row per video.
+    takes_segments: ClassVar[bool] = False
 
     n_levels: int | None
 

@@ -7,6 +7,7 @@ that all runs share, so nothing is read again and no head is fitted.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +34,9 @@ Float = npt.NDArray[np.float64]
 _STEPS = 500
 
 
-def combine_runs(runs: Sequence[Run | str | Path], *, out: str | Path) -> Run:
+def combine_runs(
+    runs: Sequence[Run | str | Path], *, out: str | Path, calibrate: bool = False
+) -> Run:
     """Average the probabilities of fitted runs, with weights chosen on shared held-out players.
 
     Parameters
@@ -42,6 +45,8 @@ def combine_runs(runs: Sequence[Run | str | Path], *, out: str | Path) -> Run:
         At least two, of the same skills and levels. Features and poolings may differ.
     out : path
         The run folder to make.
+    calibrate : bool, default=False
+        Scale the averaged probabilities of each skill by a temperature.
 
     Returns
     -------
@@ -56,13 +61,14 @@ def combine_runs(runs: Sequence[Run | str | Path], *, out: str | Path) -> Run:
     RunError, IntegrityError
         A run cannot be read, or ``out`` exists.
     """
+    started = time.perf_counter()
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     _check(loaded)
     held, probabilities = _shared_predictions(loaded)
     weights = mixture_weights(probabilities, held.levels)
     mixed = np.einsum("m,mnsk->nsk", weights, probabilities)
-    held = Predictions(mixed, held.levels, held.ids, held.groups)
-    rules = DecisionRules.fit(mixed, held.levels)
+    rules = DecisionRules.fit(mixed, held.levels, temperature=calibrate)
+    held = Predictions(mixed, held.levels, held.ids, held.groups).calibrated(rules)
     layout = _Layout.of(loaded)
     head = CombinedHead(
         members=[run.head for run in loaded],
@@ -71,16 +77,19 @@ def combine_runs(runs: Sequence[Run | str | Path], *, out: str | Path) -> Run:
         temperatures=[run.decision.temperatures for run in loaded],
     )
     counts = np.array(loaded[0].config["train"]["level_counts"], dtype=np.float64)
+    # The members were scored on players that none of them had seen, given or folded out.
+    split = "val" if "val" in loaded[0].metrics else "out_of_fold"
     files = {
         **head_to_files(head, COMBINED),
         "decision.json": rules.to_json().encode(),
         "metrics.json": (
-            json.dumps({"val": score(held, rules, loaded[0].skills, counts)}, indent=2) + "\n"
+            json.dumps({split: score(held, rules, loaded[0].skills, counts)}, indent=2) + "\n"
         ).encode(),
         "training.parquet": _training(loaded),
         "predictions.parquet": predictions_parquet(held, rules, loaded[0].skills),
     }
-    publish_run(Path(out), _config(loaded, layout, weights, held), files)
+    seconds = time.perf_counter() - started
+    publish_run(Path(out), _config(loaded, layout, weights, held, seconds), files)
     return load_run(out)
 
 
@@ -217,7 +226,7 @@ def _training(runs: Sequence[Run]) -> bytes:
 
 
 def _config(
-    runs: Sequence[Run], layout: _Layout, weights: Float, held: Predictions
+    runs: Sequence[Run], layout: _Layout, weights: Float, held: Predictions, seconds: float
 ) -> Mapping[str, Any]:
     first = runs[0].config
     return {
@@ -237,6 +246,6 @@ def _config(
         "labels": first["labels"],
         "train": first["train"],
         "val": {"n_videos": len(held.ids), "n_players": len(set(held.groups)), "left_out": {}},
-        "seconds": {},
+        "seconds": {"combine": round(seconds, 4)},
         "versions": first["versions"],
     }

@@ -16,10 +16,12 @@ import numpy as np
 
 from basket.dataset.skills import GROUPS, skill_named
 from basket.errors import RunError, UsageError
+from basket.heads.calibration import measure, set_aside
 from basket.heads.decision import DecisionRules
 from basket.heads.held_out import out_of_fold, predict, predictions_parquet
 from basket.heads.matrix import Matrix
 from basket.heads.persist import Run, RunFeatures, load_run, publish_run
+from basket.heads.reference import reference_of
 from basket.heads.scoring import score
 from basket.heads.stored_head import head_to_files
 from basket.heads.table import make_head, parameter_names
@@ -42,6 +44,7 @@ def fit_run(
     out: Path,
     labels: Mapping[str, Any],
     calibrate: bool = False,
+    aside: float = 0.0,
     on_stage: Callable[[str], None] | None = None,
 ) -> Run:
     """Fit a head, choose its decision rules on players it has not seen, write the run folder.
@@ -71,6 +74,10 @@ def fit_run(
     calibrate : bool, default=False
         Scale the probabilities of each skill by a temperature chosen on the same players as the
         decision rules.
+    aside : float, default=0.0
+        Share of the training players that are set aside before anything is fitted, to measure on
+        them how often the run is right (:mod:`basket.heads.calibration`); nothing else uses them.
+        With fewer than 20 players none are.
     on_stage : callable, optional
         Told the name of each stage as it begins.
 
@@ -84,6 +91,9 @@ def fit_run(
     if out.exists():
         raise RunError(f"{out} exists already; choose another folder or remove it")
     _check_same_labels(train, val)
+    if not 0 <= aside < 1:
+        raise UsageError(f"the share of players to set aside must lie in 0..1, got {aside}")
+    train, unseen = set_aside(train, aside, seed=seed)
     stages = _Stages(on_stage)
     model = _make(head, params, seed=seed, n_levels=train.n_levels, skills=train.skills)
     with stages("fit"):
@@ -103,9 +113,21 @@ def fit_run(
             splits["val" if val is not None else "out_of_fold"] = held
         counts = train.level_counts().astype(np.float64)
         scores = {split: score(each, rules, train.skills, counts) for split, each in splits.items()}
+        files = {}
+        if held is not None:
+            mean_latent = model.latent(train.X).mean(axis=0)
+            population = "validation" if val is not None else "training"
+            reference = reference_of(held, population=population, mean_latent=mean_latent)
+            files["reference.json"] = reference.to_json().encode()
+        if unseen is not None:
+            tried = predict(model, unseen).calibrated(rules)
+            measured = measure(tried, rules, train.skills, counts)
+            files["calibration.json"] = measured.to_json().encode()
+            files["calibration.parquet"] = predictions_parquet(tried, rules, train.skills)
     config = _config(
         train=train,
         val=val,
+        unseen=unseen,
         model=model,
         head=head,
         seed=seed,
@@ -114,7 +136,7 @@ def fit_run(
         labels=labels,
         seconds=stages.seconds,
     )
-    files = {
+    files |= {
         **head_to_files(model, head),
         "decision.json": rules.to_json().encode(),
         "metrics.json": (json.dumps(scores, indent=2, allow_nan=False) + "\n").encode(),
@@ -132,8 +154,11 @@ def _make(
     name: str, params: Mapping[str, Any], *, seed: int, n_levels: int, skills: Sequence[str]
 ) -> SkillHead:
     given = dict(params)
+    groups = [GROUPS.index(skill_named(skill).group) for skill in skills]
     if given.get("hierarchy") is True:
-        given["hierarchy"] = [GROUPS.index(skill_named(skill).group) for skill in skills]
+        given["hierarchy"] = groups
+    if given.get("queries") == "group":
+        given["queries"] = groups
     if "seed" in parameter_names(name):
         given.setdefault("seed", seed)
     if given.pop("n_levels", n_levels) != n_levels:
@@ -154,6 +179,7 @@ def _config(
     *,
     train: Matrix,
     val: Matrix | None,
+    unseen: Matrix | None,
     model: SkillHead,
     head: str,
     seed: int,
@@ -180,6 +206,9 @@ def _config(
         "labels": dict(labels),
         "train": {**_counts(train), "level_counts": train.level_counts().tolist()},
         "val": None if val is None else _counts(val),
+        "set_aside": None
+        if unseen is None
+        else {"n_videos": len(unseen), "n_players": unseen.n_players},
         "seconds": {
             **{name: round(value, 4) for name, value in _reading(train, val).items()},
             **{name: round(value, 4) for name, value in seconds.items()},

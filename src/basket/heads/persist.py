@@ -121,6 +121,29 @@ class Run:
             raise IntegrityError(f"{self.path} has no readable scores: {error}") from error
         return scores
 
+    def extra_file(self, name: str) -> bytes | None:
+        """A file that predictions do not need, compared with its hash; None: the run has none.
+
+        Raises
+        ------
+        IntegrityError
+            The file is missing or not the one that was written.
+        """
+        wanted = self.config["files"].get(name)
+        if wanted is None:
+            return None
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise IntegrityError(
+                f"{self.path / name} cannot be read: {error.strerror}; fit the run again"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != wanted:
+            raise IntegrityError(
+                f"{self.path / name} is not the file that was written; fit the run again"
+            )
+        return data
+
     @property
     def train_players(self) -> tuple[str, ...]:
         """Players the head has seen, sorted; read from ``training.parquet``.

@@ -10,6 +10,8 @@ from basket.registry import Registry, nearest
 if TYPE_CHECKING:
     from basket.heads.base import SkillHead
 
+DEFAULT_POOLING = "mean+std"
+
 HEADS = Registry(
     "head",
     "basket.heads",
@@ -61,6 +63,35 @@ Known: class_weight, folds, n_levels, penalties, seed, standardize
             )
     head: SkillHead = head_class(n_levels=n_levels, **params)
     return head
+
+
+def pooling_for(head: str, pooling: str | None = None) -> str:
+    """What the features are pooled to for a head: what was asked for, or what the head takes.
+
+    Raises
+    ------
+    UsageError
+        Pooled rows for a head that takes segments, or segments for a head that takes rows.
+
+    Examples
+    --------
+    >>> pooling_for("ridge"), pooling_for("attention")
+    ('mean+std', 'segments')
+    """
+    from basket.heads.pooling import SEGMENTS, parse_pooling
+
+    takes_segments = HEADS[head].takes_segments
+    if pooling is None:
+        return SEGMENTS if takes_segments else DEFAULT_POOLING
+    if takes_segments != parse_pooling(pooling.split(",")[0]).keeps_segments:
+        raise UsageError(
+            f"head {head!r} pools the segments itself, and pooling {pooling!r} leaves it none; "
+            f"leave the pooling out, or give {SEGMENTS}, with a subset such as {SEGMENTS}/every:2"
+            if takes_segments
+            else f"head {head!r} takes one row per video, and pooling {pooling!r} makes none; give "
+            f"terms such as {DEFAULT_POOLING}, or a head that takes segments, such as attention"
+        )
+    return pooling
 
 
 def parameter_names(name: str) -> list[str]:
