@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 
 from basket.heads import make_head
-from basket.heads.mlp import fit_packed
+from basket.heads.together import fit_many
 
 N_SKILLS, WIDTH = 20, 768
 
@@ -134,7 +134,7 @@ def packed(X: np.ndarray, Y: np.ndarray) -> None:
                   seed=seed)
         for seed in range(20)
     ]  # fmt: skip
-    ours = timed(lambda: fit_packed(heads, X[:rows], Y[:rows]))
+    ours = timed(lambda: fit_many(heads, X[:rows], Y[:rows]))
     alone = timed(lambda: heads[0].fit(X[:rows], Y[:rows]))
 
     def products() -> None:

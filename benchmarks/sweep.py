@@ -80,11 +80,11 @@ def family(name, settings, train, val, *, repeat_alone):
     """Fits that share against the same fits one by one, in this process."""
     groups = {}
     for setting in settings:
-        groups.setdefault(fitting.share_signature(setting) or setting, []).append(setting)
+        groups.setdefault(fitting.share_signature(setting), []).append(setting)
 
     def together():
         for group in groups.values():
-            list(fitting.fit_together(group, train, val))
+            list(fitting.fit_settings(group, train, val))
 
     def alone(some):
         for setting in some:

@@ -143,6 +143,38 @@ def test_a_reel_is_predicted_as_the_cache_would_have_it(fitted, extracted, baske
         assert video["skills"][skill.name]["level"] == int(proba.argmax())
 
 
+def test_a_combined_run_predicts_from_one_pass_over_the_reel(
+    fitted, extracted, basket_folder, here, capsys, monkeypatch
+):
+    from basket.cache import open_cache
+    from basket.heads.persist import load_run
+    from basket.heads.pooling import pool
+    from basket.predict import predictor
+
+    fit = ["fit-head", "--cache", str(extracted), "--pool", "max", "--out", "max", "-q"]
+    assert run(fit) == 0
+    assert run(["combine", str(fitted), "max", "--out", "both", "-q"]) == 0
+    capsys.readouterr()
+    embedded = []
+    features_of_video = predictor.features_of_video
+
+    def remember(path, **options):
+        embedded.append(len(options["backbones"]))
+        return features_of_video(path, **options)
+
+    monkeypatch.setattr(predictor, "features_of_video", remember)
+    name = "18-19/NBA/27_18_19.mp4"
+    assert run(["predict", "both", str(basket_folder / name), "--json", "-q"]) == 0
+    # Two poolings of one feature set: the reel is decoded and embedded once.
+    assert embedded == [1]
+    (video,) = json.loads(capsys.readouterr().out)["videos"]
+    segments = open_cache(extracted)["motion"].ragged([name], "pooled")
+    pooled = np.hstack([pool(segments, "mean+std"), pool(segments, "max")])
+    expected = load_run("both").predict_proba(pooled)[0]
+    for skill, proba in zip(SKILLS, expected, strict=True):
+        assert video["skills"][skill.name]["probabilities"] == pytest.approx(proba.tolist())
+
+
 def test_the_skill_card_is_one_page(fitted, basket_folder, here, capsys):
     reel = basket_folder / "18-19/NBA/27_18_19.mp4"
     assert run(["predict", str(fitted), str(reel), "--report", "card.html"]) == 0

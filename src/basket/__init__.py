@@ -11,14 +11,26 @@ The composed calls are imported on first use, so that ``import basket`` stays ch
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from basket.dataset import LabelTable, read_labels
+    from basket.demo.demo import run_demo
+    from basket.doctor import examine
+    from basket.extract.backbones import model_details, model_table
+    from basket.extract.segments import SegmentPlan
+    from basket.heads.table import make_head
+    from basket.hub import pull_cache, pull_run, push_cache, push_run
+    from basket.progress import progress_bar
+    from basket.sweep import Space, read_space
+    from basket.trackers import track
     from basket.workflows import (
         combine_runs,
         describe_labels,
+        estimate_extraction,
         evaluate_run,
         extract_features,
         fit_head,
@@ -26,25 +38,92 @@ if TYPE_CHECKING:
         open_cache,
         predict_videos,
     )
+    from basket.workflows_cache import (
+        export_features,
+        import_features,
+        list_cache,
+        pack_cache,
+        repair_cache,
+        verify_cache,
+    )
+    from basket.workflows_sweep import leaderboard, run_sweep
+
+#: Where each public name lives; nothing is imported before it is asked for.
+_HOMES = {
+    "basket.dataset": ("LabelTable", "read_labels"),
+    "basket.demo.demo": ("run_demo",),
+    "basket.doctor": ("examine",),
+    "basket.extract.backbones": ("model_details", "model_table"),
+    "basket.extract.segments": ("SegmentPlan",),
+    "basket.heads.table": ("make_head",),
+    "basket.hub": ("pull_cache", "pull_run", "push_cache", "push_run"),
+    "basket.progress": ("progress_bar",),
+    "basket.sweep": ("Space", "read_space"),
+    "basket.trackers": ("track",),
+    "basket.workflows": (
+        "combine_runs",
+        "describe_labels",
+        "estimate_extraction",
+        "evaluate_run",
+        "extract_features",
+        "fit_head",
+        "load_run",
+        "open_cache",
+        "predict_videos",
+    ),
+    "basket.workflows_cache": (
+        "export_features",
+        "import_features",
+        "list_cache",
+        "pack_cache",
+        "repair_cache",
+        "verify_cache",
+    ),
+    "basket.workflows_sweep": ("leaderboard", "run_sweep"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "LabelTable",
+    "SegmentPlan",
+    "Space",
     "__version__",
     "combine_runs",
     "describe_labels",
+    "estimate_extraction",
     "evaluate_run",
+    "examine",
+    "export_features",
     "extract_features",
     "fit_head",
+    "import_features",
+    "leaderboard",
+    "list_cache",
     "load_run",
+    "make_head",
+    "model_details",
+    "model_table",
     "open_cache",
+    "pack_cache",
     "predict_videos",
+    "progress_bar",
+    "pull_cache",
+    "pull_run",
+    "push_cache",
+    "push_run",
+    "read_labels",
+    "read_space",
+    "repair_cache",
+    "run_demo",
+    "run_sweep",
+    "track",
+    "verify_cache",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from basket import workflows
-
-        return getattr(workflows, name)
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
     raise AttributeError(f"module 'basket' has no attribute {name!r}")
 
 

@@ -184,7 +184,9 @@ def extract(
         Path | None,
         typer.Option(help="YAML of phrases for the stream prompts.", rich_help_panel=HOW),
     ] = None,
-    device: Annotated[str, typer.Option(rich_help_panel=HOW)] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:0,1 or all.", rich_help_panel=HOW)
+    ] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=HOW)
     ] = "auto",
@@ -211,6 +213,22 @@ def extract(
             help="Only part I (from 0) of N, by a hash of the id.",
             rich_help_panel=DATA,
         ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="This machine, or a Ray cluster.", rich_help_panel=HOW),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="Ray cluster to use; one on this machine unless given.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ray actors; as many as fit unless given.", rich_help_panel=HOW),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many.", rich_help_panel=DATA)
@@ -275,6 +293,9 @@ def extract(
     with output.progress("Extracting") as report:
         summary = workflows.extract_features(
             **what,
+            engine=engine,
+            ray_address=ray_address,
+            actors=actors,
             batch_size=batch_size,
             timeout_s=timeout,
             on_progress=lambda now: report(
@@ -407,6 +428,7 @@ def fit_head(
             head=head,
             params=_settings(settings or []),
             calibrate=calibrate,
+            set_aside=set_aside,
             seed=seed,
             out=out,
             say=output.note,
@@ -478,16 +500,53 @@ def evaluate(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    videos: Annotated[list[Path], typer.Argument(help="Video files or folders.", metavar="VIDEO")],
+    videos: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Video files, folders of them, CSV files that list them.", metavar="VIDEO"
+        ),
+    ],
+    report: Annotated[
+        Path | None, typer.Option(help="HTML file to write the skill cards to.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table to write (.parquet, .csv or .json). An interrupted call with --out "
+            "continues where it stopped."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Videos whose features are in this cache are not decoded; by default "
+            "basket-cache, where it is there. It is only read.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    video_root: VideoRoot = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[NAME=]DIR|REPO", help="Checkpoint, where the recorded one is not at hand."
+            metavar="[NAME=]DIR|REPO",
+            help="Checkpoint, where the recorded one is not at hand.",
+            rich_help_panel=HOW,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    report: Annotated[
-        Path | None, typer.Option(help="HTML file to write the skill cards to.")
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of the phrases that the run's text scores were made with, where they are "
+            "not basket's own.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=HOW)] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Decode processes; one per core unless given.", rich_help_panel=HOW
+        ),
     ] = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -495,27 +554,38 @@ def predict(
 ) -> None:
     """Predict the skills of the player in a reel.
 
-    As levels with probabilities; with --report, as a page.
+    As levels with probabilities and how often such statements are right; with --report, as a page
+    that shows the moments behind them. Ends with 3 when some videos could not be read; each of
+    them is listed with its reason.
 
     Example: basket predict runs/gbdt reel.mp4 --report card.html
     """
     from basket import workflows
-    from basket.console import Output, prediction_tables
+    from basket.console import Output, extraction_details, prediction_tables
 
     output = Output(json, quiet)
-    with output.progress("Predicting") as progress:
+    with output.progress("Watching") as progress:
         found = workflows.predict_videos(
             run,
             videos,
+            video_root=video_root,
+            cache=cache,
             weights=_weights(weights or []),
             device=device,
+            prompts=prompts,
+            workers=workers,
             report=report,
+            out=out,
             say=output.note,
-            on_progress=lambda done, total: progress(done, total, ""),
+            on_progress=lambda now: progress(
+                now.videos_done, now.videos_total, extraction_details(now)
+            ),
         )
     output.result(found.to_json(), *prediction_tables(found))
-    if report is not None:
+    if report is not None and found.videos:
         output.note(f"Skill cards: {report}")
+    if out is not None:
+        output.note(f"Predictions: {out}")
     if found.failed:
         raise typer.Exit(_EXIT_VIDEOS_FAILED)
 

@@ -76,7 +76,7 @@ class Output:
         """
         if self.quiet:
             yield lambda _done, _total, _details: None
-        elif self.err.is_terminal:
+        elif self.err.is_terminal or self.err.is_jupyter:
             with self._bar(what) as report:
                 yield report
         else:

@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from basket.cache import FeatureCache
     from basket.evaluate.description import RunDescription
     from basket.evaluate.report import EvaluationReport
-    from basket.extract.backbones import Backbone
     from basket.extract.decoding import Source
     from basket.extract.dry_run import Estimate
+    from basket.extract.recipe import BackboneRecipe
     from basket.extract.segments import SegmentPlan
     from basket.extract.summary import ExtractionSummary, Progress
     from basket.heads.matrix import Matrix
     from basket.heads.persist import Run
     from basket.predict.predictor import Prediction
+    from basket.workflows_predict import VideoRun
 
 PathLike = str | Path
 Say = Callable[[str], None]
@@ -56,11 +57,27 @@ def open_cache(path: PathLike = DEFAULT_CACHE, *, create: bool = False) -> Featu
     return open_it(path, create=create)
 
 
-def load_run(path: PathLike) -> Run:
-    """Open a run folder; see :func:`basket.heads.persist.load_run`."""
-    from basket.heads.persist import load_run as load_it
+def load_run(path: PathLike) -> VideoRun:
+    """Open a run folder; ``run.predict("reel.mp4")`` predicts from a video."""
+    from basket.workflows_predict import load_run as load_it
 
     return load_it(path)
+
+
+def predict_videos(run: PathLike | Run, videos: Sequence[PathLike], **options: Any) -> Prediction:
+    """Predict the skills of the players in videos.
+
+    Parameters
+    ----------
+    run : path or Run
+    videos : sequence of path
+        Video files, folders of them, and CSV files that list them.
+    **options
+        See :func:`basket.workflows_predict.predict_videos`.
+    """
+    from basket.workflows_predict import predict_videos as predict_them
+
+    return predict_them(run, videos, **options)
 
 
 def describe_labels(
@@ -96,6 +113,9 @@ def extract_features(
     timeout_s: float = 900.0,
     workers: int | None = None,
     shard: tuple[int, int] | None = None,
+    engine: str = "local",
+    ray_address: str | None = None,
+    actors: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
     n_levels: int = N_LEVELS,
@@ -132,6 +152,12 @@ def extract_features(
         See the command ``basket extract``.
     shard : (int, int), optional
         ``(i, n)``: only the i-th of n parts, by a hash of the video id; i counts from 0.
+    engine : {"local", "ray"}
+        This machine, or a Ray cluster.
+    ray_address : str, optional
+        ``auto`` or ``host:port`` of a running cluster; one on this machine unless given.
+    actors : int, optional
+        As many as fit, unless given.
     limit : int, optional
         Only the first so many videos.
     retry_failed : bool, default=False
@@ -152,10 +178,10 @@ def extract_features(
         In one sentence; see :mod:`basket.errors`. Videos that cannot be read are no error: they
         are in the summary.
     """
-    from basket.extract.pipeline import extract
+    from basket.extract.engines import run_extraction
     from basket.extract.workers import WorkerLimits
 
-    sources, backbones, device, precision = _prepare(
+    sources, recipe = _prepare(
         videos,
         labels=labels,
         video_root=video_root,
@@ -171,18 +197,19 @@ def extract_features(
         n_levels=n_levels,
         say=say,
     )
-    return extract(
+    return run_extraction(
         sources,
-        backbones=backbones,
+        recipe=recipe,
         plan=plan or _dense_plan(),
-        cache=open_cache(cache, create=True),
+        cache=Path(cache),
+        engine=engine,
+        ray_address=ray_address,
+        actors=actors,
         decoder=decoder,
         workers=workers,
         limits=WorkerLimits(timeout_s=timeout_s),
         batch_size=batch_size,
-        device=device,
         retry_failed=retry_failed,
-        provenance={"precision": precision},
         say=say,
         on_progress=on_progress,
     )
@@ -207,10 +234,14 @@ def estimate_extraction(
     **what
         Every other argument of :func:`extract_features` that says what to extract.
     """
+    from basket.extract.device import choose_device
+    from basket.extract.devices import device_list
     from basket.extract.dry_run import estimate
     from basket.extract.pipeline import feature_set_spec, plan_jobs, usable_cores
 
-    sources, backbones, device, _ = _prepare(videos, **what)
+    sources, recipe = _prepare(videos, **what)
+    device, precision = choose_device(device_list(recipe.device)[0], recipe.precision)
+    backbones = replace(recipe, device=device, precision=precision).load()
     plan = plan or _dense_plan()
     specs = [feature_set_spec(backbone.spec, plan) for backbone in backbones]
     sets = []
@@ -255,36 +286,29 @@ def _prepare(
     limit: int | None = None,
     n_levels: int = N_LEVELS,
     say: Say = _silent,
-) -> tuple[list[Source], list[Backbone], str, str]:
-    """Find the videos and load the backbones: sources, backbones, device and precision."""
-    from basket.extract.backbones import load_backbone, streams_for, weights_by_model
-    from basket.extract.device import choose_device
+) -> tuple[list[Source], BackboneRecipe]:
+    """Find the videos, and write down how the backbones are loaded."""
+    from basket.extract.backbones import streams_for, weights_by_model
+    from basket.extract.recipe import BackboneRecipe
     from basket.extract.sources import find_sources, share_of
 
     sources = find_sources(videos, labels=labels, video_root=video_root, n_levels=n_levels, say=say)
     sources = share_of(sources, shard)[:limit]
     if not sources:
         raise UsageError("No videos are left to extract after --shard and --limit")
-    given = weights_by_model(weights or {}, models)
-    chosen = streams_for(streams, models)
-    bank = read_prompts(prompts) if prompts is not None else None
-    device, precision = choose_device(device, precision)
-    backbones = [
-        load_backbone(
-            name,
-            weights=given.get(name),
-            revision=revision,
-            device=device,
-            precision=precision,
-            streams=chosen[name],
-            prompts=bank,
-        )
-        for name in models
-    ]
-    for backbone in backbones:
-        if backbone.spec.random_weights:
-            say(f"{backbone.spec.name} has random weights: its features carry no training")
-    return sources, backbones, device, precision
+    return sources, BackboneRecipe(
+        models=tuple(models),
+        weights={
+            # Another process, on another node, may work in another folder.
+            name: Path(given).absolute() if Path(given).is_dir() else given
+            for name, given in weights_by_model(weights or {}, models).items()
+        },
+        revision=revision,
+        streams=streams_for(streams, models),
+        prompts=read_prompts(prompts) if prompts is not None else None,
+        device=device,
+        precision=precision,
+    )
 
 
 def fit_head(
@@ -299,11 +323,12 @@ def fit_head(
     params: Mapping[str, Any] | None = None,
     calibrate: bool = False,
     seed: int = 0,
+    set_aside: float | None = None,
     out: PathLike | None = None,
     n_levels: int = N_LEVELS,
     say: Say = _silent,
     on_stage: Say | None = None,
-) -> Run:
+) -> VideoRun:
     """Fit one head for all skills from cached features, and leave a run folder.
 
     Parameters
@@ -324,6 +349,9 @@ def fit_head(
     calibrate : bool, default=False
         Scale the probabilities of each skill by a temperature chosen on held-out players.
     seed : int, default=0
+    set_aside : float, optional
+        Share of the training players kept apart to measure how often the run is right; a tenth by
+        default, 0 for none.
     out : path, optional
         The run folder to make; ``runs/<time>-<digest>`` by default.
     n_levels : int, default=5
@@ -337,12 +365,15 @@ def fit_head(
     BasketError
         In one sentence.
     """
+    from basket.heads.calibration import DEFAULT_SHARE, MIN_PLAYERS
     from basket.heads.fit import fit_run
     from basket.heads.matrix import build_matrix
     from basket.heads.sources import sources_by_name
     from basket.heads.table import pooling_for
+    from basket.workflows_predict import VideoRun
 
     pool = pooling_for(head, pool)
+    aside = DEFAULT_SHARE if set_aside is None else set_aside
     if train is None:
         found = find_basket(None if video_root is None else Path(video_root))
         if "train" not in found.splits:
@@ -380,6 +411,7 @@ def fit_head(
                 head,
                 dict(params or {}),
                 calibrate,
+                aside,
                 seed,
                 pool,
                 described,
@@ -387,7 +419,7 @@ def fit_head(
             ]
         )
     )
-    return fit_run(
+    run = fit_run(
         matrices["train"],
         matrices.get("val"),
         head=head,
@@ -398,8 +430,15 @@ def fit_head(
         out=folder,
         labels=described,
         calibrate=calibrate,
+        aside=aside,
         on_stage=on_stage,
     )
+    if run.config["set_aside"] is None and aside:
+        say(
+            f"{matrices['train'].n_players} training players are fewer than {MIN_PLAYERS}: none is "
+            "set aside, and the run cannot tell how often it is right"
+        )
+    return VideoRun.of(run)
 
 
 def combine_runs(
@@ -539,59 +578,6 @@ def evaluate_run(
     if report is not None:
         assembled.write(Path(report), sections=sections(assembled) if sections else ())
     return assembled
-
-
-def predict_videos(
-    run: PathLike | Run,
-    videos: Sequence[PathLike],
-    *,
-    video_root: PathLike | None = None,
-    weights: Mapping[str, PathLike] | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    report: PathLike | None = None,
-    say: Say = _silent,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Prediction:
-    """Predict the skills of the players in videos, extracting with the run's own specification.
-
-    Parameters
-    ----------
-    run : path or Run
-    videos : sequence of path
-        Files and folders.
-    video_root : path, optional
-        Folder that video ids are relative to; by default the folder of the videos.
-    weights : mapping of str to path or str, optional
-        Backbone name to a checkpoint, where the recorded one is not at hand.
-    device, precision
-        See ``basket extract``.
-    report : path, optional
-        HTML file to write the skill cards to.
-    say : callable
-    on_progress : callable, optional
-        Called with the videos done and all of them.
-
-    Raises
-    ------
-    BasketError
-        In one sentence. Videos that cannot be read are in the result, with the reason.
-    """
-    from basket.cache.commit import write_atomically
-    from basket.extract.device import choose_device
-    from basket.extract.sources import find_sources
-    from basket.predict.card import cards_html
-    from basket.predict.predictor import Predictor
-
-    opened = run if not isinstance(run, str | Path) else load_run(run)
-    sources = find_sources(videos, video_root=video_root, say=say)
-    device, precision = choose_device(device, precision)
-    predictor = Predictor(opened, weights=weights, device=device, precision=precision)
-    found = predictor.predict(sources, on_progress=on_progress)
-    if report is not None and found.videos:
-        Path(report).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(report), cards_html(found.cards()).encode())
-    return found
 
 
 def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:

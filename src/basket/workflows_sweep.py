@@ -59,6 +59,14 @@ class SweepSummary:
     report: EvaluationReport | None
     n_test_looks: int
 
+    def __repr__(self) -> str:
+        chosen = "" if self.run is None else f", chosen: {self.run.path}"
+        return f"SweepSummary({self.board.n_tried} configurations in {self.folder}{chosen})"
+
+    def _repr_html_(self) -> str:
+        tested = "" if self.report is None else self.report._repr_html_()
+        return self.board._repr_html_() + tested
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {

@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from basket.cache.shard import ShardFile, encode_shard
+from basket.cache.shard import ShardFile
+from basket.cache.shard_encoding import encode_shard
 from basket.errors import FormatVersionError, IntegrityError
 
 

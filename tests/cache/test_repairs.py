@@ -10,7 +10,7 @@ import pytest
 from basket.cache import commit, repair, verify
 from basket.cache.manifest import Entry, Stamp, line_of, read_manifests
 from basket.cache.repairs import REPAIR_FAILPOINTS
-from basket.cache.shard import encode_shard
+from basket.cache.shard_encoding import encode_shard
 
 IDS = [f"18-19/NBA/{i:02}_18_19.mp4" for i in range(12)]
 

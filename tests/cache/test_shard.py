@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from basket.cache import VideoFeatures, VideoRow
 from basket.cache.entries import checked_entry
 from basket.cache.rows import fault_of_video_id
-from basket.cache.shard import ShardFile, encode_shard, read_index
+from basket.cache.shard import ShardFile, read_index
+from basket.cache.shard_encoding import encode_shard
 from basket.errors import BasketError, CacheError
 
 HALVES = st.floats(width=16, allow_nan=False, allow_infinity=False)

@@ -14,8 +14,8 @@ from basket.extract.backbones.weights import CheckpointFolder
 from basket.extract.clips import (
     ClipShape,
     count_valid_frames,
+    pictures_of,
     read_clips,
-    resize_frame,
     segments_of,
 )
 from basket.extract.decode.base import DisplayedFrame, VideoInfo
@@ -155,7 +155,7 @@ def test_pictures_equal_those_of_the_checkpoints_processor(tmp_path, name, heigh
     theirs = theirs.reshape(3, 224, 224).transpose(1, 2, 0).astype(int)
     folder = CheckpointFolder(Path(tmp_path), name, name, "", "", {}, values, ())
     geometry = read_preprocessing(folder, height_px=224, width_px=224).geometry
-    ours = resize_frame(frame, geometry)
+    ours = pictures_of(DisplayedFrame(frame, 0), geometry)
     assert ours.shape == (1, 224, 224, 3)
     # The promise is 2; the figures are in docs/decoding.md.
     assert np.abs(ours[0].astype(int) - theirs).mean() < 0.5
@@ -164,13 +164,13 @@ def test_pictures_equal_those_of_the_checkpoints_processor(tmp_path, name, heigh
 def test_frames_that_must_not_be_written_to_are_resized_too():
     frame = textured(90, 160)
     frame.flags.writeable = False
-    picture = resize_frame(frame, FrameGeometry(64, 64, shorter_side_px=64))
+    picture = pictures_of(DisplayedFrame(frame, 0), FrameGeometry(64, 64, shorter_side_px=64))
     assert picture.shape == (1, 64, 64, 3)
 
 
 def test_a_picture_outlives_its_frame():
     frame = textured(64, 64)
-    picture = resize_frame(frame, FrameGeometry(64, 64, "squash"))
+    picture = pictures_of(DisplayedFrame(frame, 0), FrameGeometry(64, 64, "squash"))
     before = picture.copy()
     frame[:] = 0
     assert np.array_equal(picture, before)
@@ -178,14 +178,18 @@ def test_a_picture_outlives_its_frame():
 
 def test_a_crop_larger_than_the_resized_frame_is_impossible():
     with pytest.raises(ValueError, match="smaller than the crop"):
-        resize_frame(textured(90, 160), FrameGeometry(224, 224, shorter_side_px=200))
+        pictures_of(
+            DisplayedFrame(textured(90, 160), 0), FrameGeometry(224, 224, shorter_side_px=200)
+        )
 
 
 @pytest.mark.parametrize("upright", [False, True])
 def test_three_crops_cover_the_ends_and_the_middle(upright):
     ramp = np.tile(np.linspace(0, 255, 300, dtype=np.uint8), (100, 1))
     frame = np.stack([ramp.T if upright else ramp] * 3, axis=-1)
-    crops = resize_frame(frame, FrameGeometry(50, 50, "three", shorter_side_px=50))
+    crops = pictures_of(
+        DisplayedFrame(frame, 0), FrameGeometry(50, 50, "three", shorter_side_px=50)
+    )
     means = crops.mean(axis=(1, 2, 3))
     assert crops.shape == (3, 50, 50, 3)
     assert means == pytest.approx([42, 127, 212], abs=3)
@@ -194,6 +198,6 @@ def test_three_crops_cover_the_ends_and_the_middle(upright):
 def test_squash_shows_the_whole_frame():
     frame = np.zeros((100, 300, 3), np.uint8)
     frame[:, 290:] = 255
-    squashed = resize_frame(frame, FrameGeometry(30, 30, "squash"))
+    squashed = pictures_of(DisplayedFrame(frame, 0), FrameGeometry(30, 30, "squash"))
     assert squashed[0, :, -1].min() > 200
     assert squashed[0, :, 0].max() == 0

@@ -147,7 +147,7 @@ def test_principal_components_come_first(data):
 def test_falling_is_the_isotonic_regression():
     from sklearn.isotonic import IsotonicRegression
 
-    from basket.heads.gbdt import falling
+    from basket.heads.exceedance import falling
 
     random = np.random.default_rng(0)
     values = random.random((50, 5))

@@ -70,10 +70,13 @@ def test_probabilities_are_never_negative_and_sum_to_one(latent, thresholds):
 
 def test_newtons_derivatives_equal_finite_differences(rows):
     start = np.append(THRESHOLDS, 0.7)
-    gradient, hessian = link._derivatives(start, rows, slope=-1)
-    numeric = approx_fprime(start, lambda p: link._objective(p, rows, -1), 1e-6)
-    assert gradient == pytest.approx(numeric, rel=1e-4)
+    value, gradient, hessian = link._derivatives(start, rows, slope=-1)
+    latent, levels, weights = rows
+    exact = weights @ link.log_likelihood(0.7 * latent, THRESHOLDS, levels)
+    assert value == pytest.approx(exact, rel=1e-12)
     numeric = approx_fprime(start, lambda p: link._derivatives(p, rows, -1)[0], 1e-6)
+    assert gradient == pytest.approx(numeric, rel=1e-4)
+    numeric = approx_fprime(start, lambda p: link._derivatives(p, rows, -1)[1], 1e-6)
     assert hessian == pytest.approx(numeric, rel=1e-3, abs=1e-2)
 
 

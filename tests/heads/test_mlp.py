@@ -7,8 +7,9 @@ from sklearn.base import clone
 
 from basket.errors import UsageError
 from basket.heads import link, make_head
-from basket.heads.mlp import LOSSES, fit_packed
+from basket.heads.mlp import LOSSES
 from basket.heads.mlp_losses import OUTPUTS
+from basket.heads.together import fit_many
 
 # Exact in single precision, in which networks keep their thresholds.
 START = np.array([[-1.5, -0.375, 0.25, 2.0], [-1.0, 0.0, 0.5, 1.0]])
@@ -118,7 +119,7 @@ def test_a_packed_network_is_the_network_trained_alone(params, data):
         for seed, dropout, rate, decay in knobs
     ]  # fmt: skip
     alone = [clone(head).fit(X, Y, groups=np.arange(600) // 2) for head in heads]
-    fit_packed(heads, X, Y, groups=np.arange(600) // 2)
+    fit_many(heads, X, Y, groups=np.arange(600) // 2)
     for packed, single in zip(heads, alone, strict=True):
         assert packed.best_epoch_ == single.best_epoch_
         assert packed.predict_proba(X) == pytest.approx(single.predict_proba(X), abs=1e-5)
@@ -128,7 +129,7 @@ def test_a_packed_network_is_the_network_trained_alone(params, data):
 def test_heads_of_different_shape_are_packed_apart(data):
     X, Y = data
     heads = [make_head("mlp", n_levels=5, epochs=3, hidden=hidden) for hidden in (8, 16, 8)]
-    fit_packed(heads, X, Y)
+    fit_many(heads, X, Y)
     assert [head.layers_[0][0].shape[1] for head in heads] == [8, 16, 8]
     assert np.array_equal(heads[0].predict_proba(X), heads[2].predict_proba(X))
 

@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from basket.heads import folds, link, make_head
-from basket.heads.ridge import _Search
+from basket.heads.ridge_search import RidgeSearch
 from basket.heads.rows import TrainingRows
 
 PENALTIES = np.array([1e3, 30.0, 1.0, 0.05])
@@ -29,7 +29,7 @@ def problem(n, width, *, dtype=np.float64, seed=0):
 @pytest.mark.parametrize(("n", "width"), [(150, 12), (40, 90)])
 def test_every_fold_and_penalty_equals_scikit_learn(n, width, standardize):
     rows = problem(n, width)
-    search = _Search(rows, PENALTIES, 4, standardize=standardize)
+    search = RidgeSearch(rows, PENALTIES, 4, standardize=standardize)
     errors = np.zeros((len(PENALTIES), 3))
     scores = np.zeros((len(PENALTIES), n, 3))
     for fold in range(4):
@@ -60,7 +60,7 @@ def test_leave_one_out_chooses_what_ridgecv_chooses(n, width):
     rows = problem(n, width)
     rows = TrainingRows(rows.X, rows.levels, np.ones(n), rows.keys, 5)
     grid = np.logspace(3, -2, 12)
-    search = _Search(rows, grid, n, standardize=False)
+    search = RidgeSearch(rows, grid, n, standardize=False)
     chosen = search.errors.argmin(axis=0)
     theirs = RidgeCV(grid, alpha_per_target=True, gcv_mode="eigen").fit(rows.X, rows.levels)
     assert np.array_equal(grid[chosen], theirs.alpha_)

@@ -48,7 +48,7 @@ def test_ridge_fits_that_share_equal_fits_alone(loaded):
     )
     settings = space.grid()
     train, val = loaded.matrices(settings[0])
-    shared = list(fitting.fit_together(settings, train, val))
+    shared = list(fitting.fit_settings(settings, train, val))
     assert [each.setting for each in shared] == settings
     for each in shared:
         head = make_head("ridge", n_levels=5, **each.setting.parameters)

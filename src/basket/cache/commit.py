@@ -33,7 +33,9 @@ from basket.cache.durable import (
 from basket.cache.features import VideoFeatures, VideoRow
 from basket.cache.manifest import Entry, Stamp, append_line, is_named_by_its_bytes
 from basket.cache.rows import ShardIndex, index_of
-from basket.cache.shard import BATCH_BYTES, ShardFile, batches, encode_indexed
+from basket.cache.shard import ShardFile
+from basket.cache.shard_encoding import PIECE_BYTES, encode_indexed
+from basket.cache.shard_format import batches
 from basket.errors import CacheError, IntegrityError
 
 #: Every step of the protocol, in order; tests end the process after each.
@@ -131,7 +133,7 @@ def _compare_stream(
 ) -> None:
     """Read a stream back in large pieces; small reads would cost more than the comparing does."""
     start = 0
-    for batch in batches(matrices, BATCH_BYTES):
+    for batch in batches(matrices, PIECE_BYTES):
         written = batch[0] if len(batch) == 1 else np.concatenate(batch)
         read = shard.features(stream, start, start + len(written), dim=dim)
         # Compared as bits: quicker than as half precision, and -0.0 is not 0.0. What was written

@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from basket.cache import convert
 from basket.cache.commit import SHARDS_FOLDER
 from basket.cache.features import RaggedFeatures, VideoFeatures, VideoRow
 from basket.cache.fingerprint import FeatureSetSpec
-from basket.cache.gather import block_bounds, gather, storage_order
+from basket.cache.gather import block_bounds, gather, gather_segments, storage_order
 from basket.cache.look import look
 from basket.cache.manifest import Entry, Stamp, is_named_by_its_bytes
 from basket.cache.rows import SOURCE_SHA256
@@ -24,6 +25,7 @@ from basket.cache.shard import ShardFile
 from basket.cache.snapshot import Snapshot
 from basket.cache.writer import ShardWriter
 from basket.errors import CacheError, IntegrityError, UsageError
+from basket.notebook import html_table
 from basket.registry import nearest
 
 T = TypeVar("T")
@@ -80,8 +82,27 @@ class FeatureSet:
         self._news: list[Entry] = []
         self._verified: dict[str, Stamp] = {}
 
+    to_numpy = convert.to_numpy
+    to_pandas = convert.to_pandas
+    to_arrow = convert.to_arrow
+    to_torch = convert.to_torch
+
     def __repr__(self) -> str:
-        return f"FeatureSet({str(self.path)!r})"
+        # Nothing is read for a representation: debuggers make it too.
+        looked = self._looked
+        counts = "" if looked is None else f", {len(looked.ok)} videos, {len(looked.failed)} failed"
+        return f"FeatureSet({str(self.path)!r}{counts})"
+
+    def _repr_html_(self) -> str:
+        spec, snapshot = self.spec, self._snapshot
+        rows = [
+            ("videos", len(snapshot.ok)),
+            ("failed", len(snapshot.failed)),
+            ("streams", ", ".join(f"{name} {dim}" for name, dim in self._streams.items())),
+            ("backbone", spec.backbone),
+        ]
+        notes = [f"{len(snapshot.damaged)} damaged shards"] if snapshot.damaged else []
+        return html_table(f"Feature set {self.name}", ("", ""), rows, notes=notes)
 
     @property
     def name(self) -> str:
@@ -202,6 +223,28 @@ class FeatureSet:
             An id has no features here.
         """
         return self._spans(video_ids)[:, 2]
+
+    def segments(self, video_ids: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """When the segments of some videos begin and end, in the order of :meth:`ragged`.
+
+        Returns
+        -------
+        dict of str to ndarray, (ΣS,)
+            ``start_s`` and ``end_s`` float64, ``frames_valid`` int32.
+
+        Raises
+        ------
+        CacheError, IntegrityError
+            As :meth:`ragged`.
+        """
+        self._intact()
+        return self._retrying(lambda: self._gather_segments(video_ids))
+
+    def _gather_segments(self, video_ids: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        snapshot = self._snapshot
+        return gather_segments(
+            self._spans(video_ids), open_shard=lambda shard: self._open_shard(snapshot, shard)
+        )
 
     def places(self, video_ids: Sequence[str]) -> list[str]:
         """Where the features of each video lie, ``<shard>:<first segment>``, for digests.

@@ -17,7 +17,7 @@ from typing import Any
 from basket.errors import FormatVersionError, IntegrityError
 
 #: Raised by one whenever the same file, plan and geometry would yield other pixels than before.
-DECODING_CONTRACT = 1
+DECODING_CONTRACT = 2
 
 SPEC_VERSION = 1
 
@@ -90,7 +90,7 @@ class FeatureSetSpec:
         """``<backbone>.<plan>.<digest8>``, safe on every file system.
 
         >>> FeatureSetSpec("motion", "motion", {}, {"name": "dense"}, {"pooled": 4}).folder_name
-        'motion.dense.08922d16'
+        'motion.dense.365cda84'
         """
         parts = (self.backbone, str(self.plan.get("name", "plan")), self.digest[:8])
         return ".".join(re.sub(r"[^A-Za-z0-9_-]+", "-", part).strip("-") for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from basket.cache.commit import (
@@ -14,6 +15,7 @@ from basket.cache.durable import write_atomically
 from basket.cache.feature_set import FeatureSet
 from basket.cache.fingerprint import FeatureSetSpec
 from basket.errors import CacheError, FormatVersionError, IdentityError, IntegrityError, UsageError
+from basket.notebook import html_table
 from basket.registry import nearest
 
 FORMAT = "basket-cache"
@@ -103,6 +105,17 @@ class FeatureCache:
 
     def __repr__(self) -> str:
         return f"FeatureCache({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name in self.feature_sets:
+            rows_of = self._open(name).snapshot
+            rows.append((name, len(rows_of.ok), len(rows_of.failed), len(rows_of.damaged)))
+        columns = ("feature set", "videos", "failed", "damaged shards")
+        return html_table(f"Feature cache {self.path}", columns, rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.feature_sets)
 
     @property
     def feature_sets(self) -> tuple[str, ...]:

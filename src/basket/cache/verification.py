@@ -14,7 +14,7 @@ from basket.cache.entries import not_finite
 from basket.cache.feature_set import FeatureSet
 from basket.cache.look import opened, remember, replaced_by, require_identity
 from basket.cache.manifest import SHARD_NAME, Entry, read_manifests
-from basket.cache.shard import BATCH_BYTES, ShardFile
+from basket.cache.shard import ShardFile
 from basket.cache.snapshot import Snapshot
 from basket.errors import FormatVersionError, IntegrityError
 
@@ -206,7 +206,7 @@ def _read_all(path: Path, entry: Entry) -> None:
         if (columns["start_s"] > columns["end_s"]).any() or (columns["frames_valid"] < 0).any():
             raise IntegrityError("its segments end before they start, or have negative counts")
         for stream, dim in index.streams.items():
-            step = max(1, BATCH_BYTES // (2 * dim))
+            step = max(1, _PIECE_BYTES // (2 * dim))
             for start in range(0, index.n_segments, step):
                 stop = min(start + step, index.n_segments)
                 if not_finite(shard.features(stream, start, stop, dim=dim)).any():

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from basket import workflows
 from basket.dataset import read_labels
 from basket.demo.court import DEFAULT_PLAYERS, DEFAULT_SECONDS, DemoDataset, simulate_dataset
-from basket.predict.card import card_fragment
+from basket.predict.cards import cards_of
+from basket.predict.page import card_fragment
 
 if TYPE_CHECKING:
     from basket.heads.persist import Run
@@ -97,7 +98,7 @@ def run_demo(
         title="basket demo: simulated players",
         primary=best.path.name,
         primary_reason="the best mean accuracy on the validation players",
-        sections=lambda _report: _card_section(best, data),
+        sections=lambda _report: _card_section(best, data, cache),
         say=say,
     )
     return DemoResult(report_path, tuple(run.path for run in runs), report.results())
@@ -168,9 +169,10 @@ def _best_on_validation(runs: Sequence[Run]) -> Run:
     return max(runs, key=lambda run: run.metrics["val"]["head"]["accuracy"]["mean"])
 
 
-def _card_section(run: Run, data: DemoDataset) -> list[tuple[str, str]]:
+def _card_section(run: Run, data: DemoDataset, cache: Path) -> list[tuple[str, str]]:
     """The skill card of one test player, predicted from the reel as a user would."""
     labels = read_labels(data.splits["test"], video_root=data.root)
     reel = data.root / labels.video_ids[0]
-    found = workflows.predict_videos(run, [reel], video_root=data.root)
-    return [("One player's skill card", card_fragment(card)) for card in found.cards(labels=labels)]
+    found = workflows.predict_videos(run, [reel], video_root=data.root, cache=cache)
+    cards = cards_of(found, labels=labels, cache=workflows.open_cache(cache))
+    return [("One player's skill card", card_fragment(card)) for card in cards]

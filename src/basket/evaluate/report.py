@@ -15,6 +15,7 @@ from typing import Any
 from basket.errors import UsageError
 from basket.evaluate.description import RunDescription
 from basket.evaluate.results import Comparison, SplitScores
+from basket.notebook import html_table
 
 DEFAULT_TITLE = "Skill estimation report"
 
@@ -67,6 +68,16 @@ class EvaluationReport:
     created: str = ""
     notes: tuple[str, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+
+    def __repr__(self) -> str:
+        names = ", ".join(run.description.name for run in self.runs)
+        return f"EvaluationReport({names} on {', '.join(self.split_names)})"
+
+    def _repr_html_(self) -> str:
+        rows = self.results()
+        return html_table(
+            self.title, list(rows[0]), [list(row.values()) for row in rows], notes=self.notes
+        )
 
     @property
     def primary_run(self) -> RunReport:

@@ -12,18 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from basket.extract.backbones.base import BackboneSpec, FrameGeometry
-from basket.extract.decode.base import SLACK_S, Decoder
+from basket.extract.decode.base import SLACK_S, Decoder, DisplayedFrame
 from basket.extract.segments import Segment, SegmentPlan, frame_times
-
-#: Frames of at most so many pixels are resized by Pillow.
-_SMALL_PX = 512 * 512
-_RESAMPLE = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
 
 
 @dataclass(frozen=True)
@@ -119,7 +111,7 @@ def read_clips(
         segment, shape_index = divmod(clip, len(shapes))
         shape = shapes[shape_index]
         if shape.geometry not in pictures:
-            pictures[shape.geometry] = resize_frame(frame.rgb, shape.geometry)
+            pictures[shape.geometry] = pictures_of(frame, shape.geometry)
         picture = pictures[shape.geometry]
         if clip not in open_clips:
             crops, height, width, channels = picture.shape
@@ -156,53 +148,31 @@ def planned_shapes(spec: BackboneSpec, plan: SegmentPlan) -> list[ClipShape]:
     return [ClipShape(spec.frames, geometry, scale) for scale in plan.scales]
 
 
-def resize_frame(rgb: npt.NDArray[np.uint8], geometry: FrameGeometry) -> npt.NDArray[np.uint8]:
+def pictures_of(frame: DisplayedFrame, geometry: FrameGeometry) -> npt.NDArray[np.uint8]:
     """Turn a frame into the picture(s) a backbone sees, antialiased.
 
     Parameters
     ----------
-    rgb : ndarray, uint8, (H, W, 3)
+    frame : DisplayedFrame
     geometry : FrameGeometry
 
     Returns
     -------
     ndarray, uint8, (C, height_px, width_px, 3)
         C is 3 for the crop ``three``, else 1.
-
-    Notes
-    -----
-    Large frames go through torch: its resampling of bytes is Pillow's algorithm, vectorised, a
-    fifth of Pillow's time and a mean difference of 0.002/255 (docs/decoding.md). For small ones
-    Pillow is fast enough, and a process that sees only those need not import torch.
     """
-    height_px, width_px = rgb.shape[:2]
-    size = _resized_size(height_px, width_px, geometry)
-    if size == (height_px, width_px):
-        whole = rgb
-    elif height_px * width_px <= _SMALL_PX:
-        mode = _RESAMPLE[geometry.resample]
-        whole = np.asarray(Image.fromarray(rgb).resize(size[::-1], mode))
-    else:
-        whole = _resize_with_torch(rgb, size, geometry.resample)
+    size = _resized_size(*frame.size_px, geometry)
+    corners = _crop_corners(*size, geometry)
+    # The corners rise: the first and the last span what any crop shows.
+    (top, left), (last_top, last_left) = corners[0], corners[-1]
+    window = (top, left, last_top + geometry.height_px, last_left + geometry.width_px)
+    shown = frame.resized(size, resample=geometry.resample, window=window)
     return np.stack(
         [
-            whole[top : top + geometry.height_px, left : left + geometry.width_px]
-            for top, left in _crop_corners(*size, geometry)
+            shown[y - top :, x - left :][: geometry.height_px, : geometry.width_px]
+            for y, x in corners
         ]
     )
-
-
-def _resize_with_torch(
-    rgb: npt.NDArray[np.uint8], size: tuple[int, int], mode: str
-) -> npt.NDArray[np.uint8]:
-    import torch
-
-    # torch refuses to promise that it does not write; what cannot be written to is copied.
-    pixels = torch.from_numpy(rgb if rgb.flags.writeable else rgb.copy())
-    resized = torch.nn.functional.interpolate(
-        pixels.permute(2, 0, 1)[None], size=size, mode=mode, antialias=True
-    )
-    return np.asarray(resized[0].permute(1, 2, 0).numpy(), dtype=np.uint8)
 
 
 def _resized_size(height_px: int, width_px: int, geometry: FrameGeometry) -> tuple[int, int]:

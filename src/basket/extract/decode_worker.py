@@ -43,9 +43,6 @@ def prepare_worker(decoder: str, memory_bytes: int) -> None:
 
     from basket.extract.decode import DECODERS
 
-    # One thread a process: resizing with torch would take as many as there are cores, in each.
-    os.environ["OMP_NUM_THREADS"] = "1"
-
     DECODERS[decoder]
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):

@@ -61,9 +61,7 @@ def embed_pieces(
     pixels: Pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     clips, crops = pixels.shape[:2]
     flat = pixels.reshape(clips * crops, *pixels.shape[2:])
-    return average_crops(
-        embed_in_batches(backbones[position], flat, sizes[position]), crops=crops
-    )
+    return average_crops(embed_in_batches(backbones[position], flat, sizes[position]), crops=crops)
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,9 @@ class Forward:
         parts = [part for part in parts if not part.video.failed]
         if parts:
             self._running.append((self._threads.submit(self._embed, backbone, parts), parts))
-        while len(self._running) > self._in_flight or (self._running and self._running[0][0].done()):
+        while len(self._running) > self._in_flight or (
+            self._running and self._running[0][0].done()
+        ):
             yield from self._collect()
 
     def _embed(self, backbone: int, parts: Sequence[_Part]) -> Streams:

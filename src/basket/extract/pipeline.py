@@ -24,6 +24,7 @@ from basket.cache import (
     VideoRow,
     mixing_sentence,
 )
+from basket.cache.progress import Work, telling_progress
 from basket.errors import Interrupted
 from basket.extract.assembly import VideoInProgress, stream_at_scale, why_not_storable
 from basket.extract.attempts import Attempts
@@ -91,6 +92,7 @@ def extract(
     provenance: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    tell_folder: bool = True,
 ) -> ExtractionSummary:
     """Extract the features of all sources into a cache; what is already there is left alone.
 
@@ -121,6 +123,8 @@ def extract(
     say : callable, optional
         Receives a warning where features of another provenance would stand beside these.
     on_progress : callable, optional
+    tell_folder : bool, default=True
+        Keep a file in the feature sets that says how far this is, for ``cache status --watch``.
 
     Returns
     -------
@@ -143,7 +147,7 @@ def extract(
             for backbone in backbones
         ]
         embedders = embedders_here(backbones, sizes)
-    recorded = {**_provenance(decoder), "device": device, **(provenance or {})}
+    recorded = {**decoding_provenance(decoder), "device": device, **(provenance or {})}
     if say is not None and jobs:
         for each in sets:
             if warning := mixing_sentence(each, recorded):
@@ -160,6 +164,8 @@ def extract(
     with ExitStack() as stack:
         stack.callback(forward.close)
         stack.enter_context(stopping_on_signals())
+        if jobs and tell_folder:
+            stack.enter_context(telling_progress([each.path for each in sets], state.work))
         state.writers = [stack.enter_context(each.writer()) for each in sets]
         if jobs:
             messages = stack.enter_context(
@@ -255,7 +261,8 @@ def _stamp(source: Source) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _provenance(decoder: str) -> dict[str, Any]:
+def decoding_provenance(decoder: str) -> dict[str, Any]:
+    """What every row records of how its video was decoded, and by whom."""
     packages = {"pyav": "av"}
     try:
         decoder_version = version(packages.get(decoder, decoder))
@@ -300,6 +307,9 @@ class _State:
             elapsed_s=time.monotonic() - self.start_s,
             seconds=dict(self.seconds),
         )
+
+    def work(self) -> Work:
+        return Work(self.videos_total, self.videos_done, len(self.failed))
 
     def consume(
         self, messages: Iterable[Message], on_progress: Callable[[Progress], None] | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +73,7 @@ class SpecOnly:
 
     spec: BackboneSpec
 
-    def embed(self, clips: Clips) -> Streams:
+    def embed(self, clips: Clips) -> Streams:  # noqa: ARG002 - what a backbone takes
         """Refuse: there is no network in this process.
 
         Raises
@@ -82,3 +82,10 @@ class SpecOnly:
             Always.
         """
         raise RuntimeError(f"{self.spec.name} is loaded in another process")
+
+
+def tell_random(specs: Sequence[BackboneSpec], say: Callable[[str], None]) -> None:
+    """Say which backbones have random weights: their features carry no training."""
+    for spec in specs:
+        if spec.random_weights:
+            say(f"{spec.name} has random weights: its features carry no training")

@@ -42,6 +42,11 @@ def stop_requested() -> bool:
     return _stop.is_set()
 
 
+def request_stop() -> None:
+    """Set the flag as a signal would; for a process whose signals belong to somebody else."""
+    _stop.set()
+
+
 def _request_stop(number: int, _frame: FrameType | None) -> None:
     if number == signal.SIGINT and _stop.is_set():
         raise KeyboardInterrupt

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, cast
 
@@ -172,6 +173,16 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     @abstractmethod
     def _fit(self, rows: TrainingRows) -> None:
         """Learn from rows that have labels; every skill of ``rows`` has at least two levels."""
+
+    @classmethod
+    def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
+        """Learn heads that differ in nothing but their ``_own_parameters`` from the same rows."""
+        for head in heads:
+            head._fit(rows)
+
+    def _own_parameters(self) -> frozenset[str]:
+        """Parameters in which heads may differ that ``_fit_many`` fits together."""
+        return frozenset()
 
     @abstractmethod
     def _latent(self, X: Any) -> Float:

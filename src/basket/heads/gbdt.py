@@ -22,6 +22,7 @@ from scipy.special import expit, softmax
 from basket.errors import UsageError
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.booster_text import check_booster_text
+from basket.heads.exceedance import level_probabilities
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -238,10 +239,7 @@ class GbdtHead(SkillHead):
         if self.objective == "multiclass":
             return np.asarray(softmax(scores + self.thresholds_, axis=2))
         above = expit(scores[:, :, 0] - self.thresholds_[:, 0])
-        above = falling(above.reshape(len(X), len(self.active_), -1))
-        ends = np.ones((*above.shape[:2], 1))
-        proba = -np.diff(np.concatenate([ends, above, 0 * ends], axis=2), axis=2)
-        return np.asarray(proba / proba.sum(axis=2, keepdims=True))
+        return level_probabilities(above.reshape(len(X), len(self.active_), -1))
 
     def _state(self) -> HeadState:
         arrays: dict[str, Array] = {"thresholds": self.thresholds_}
@@ -287,25 +285,6 @@ def principal_components(
         * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(vectors.shape[1])])[::-1]
     )
     return mean.astype(np.float32), np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-def falling(values: Float) -> Float:
-    """Isotonic regression to falling sequences along the last axis (min-max formula).
-
-    >>> falling(np.array([0.9, 0.2, 0.4])).round(3).tolist()
-    [0.9, 0.3, 0.3]
-    """
-    n = values.shape[-1]
-    sums = np.concatenate([0 * values[..., :1], np.cumsum(values, axis=-1)], axis=-1)
-    out = np.empty_like(values)
-    for k in range(n):
-        highest = [
-            np.max([(sums[..., j + 1] - sums[..., i]) / (j + 1 - i) for j in range(k, n)], axis=0)
-            for i in range(k + 1)
-        ]
-        out[..., k] = np.min(highest, axis=0)
-    # Means of equal pools are computed along different ways.
-    return np.minimum.accumulate(out, axis=-1)
 
 
 def _learned_shape(rows: TrainingRows) -> tuple[int, int]:

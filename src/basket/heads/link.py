@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_expit
 
+from basket.heads.links import _sigmoid, log1mexp
+
 Float = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
 
@@ -162,22 +164,23 @@ def _with_pseudo_rows(
 
 def _newton(start: Float, rows: _Rows, *, slope: int | None) -> Float:
     """Damped Newton on the log likelihood of thresholds and, where ``slope`` is -1, the slope."""
-    parameters, current = start, _objective(start, rows, slope)
     total = rows[2].sum()
+    parameters = start
+    current, gradient, hessian = _derivatives(start, rows, slope)
     for _ in range(100):
-        gradient, hessian = _derivatives(parameters, rows, slope)
         step = np.linalg.solve(hessian - 1e-12 * total * np.eye(len(start)), -gradient)
         if gradient @ step < 1e-11 * total:
             # So near, one more step squares the error, and no difference of likelihoods is left
             # that a line search could see.
             return parameters + step
-        factor, value = 1.0, _objective(parameters + step, rows, slope)
-        while not value > current and factor > 1e-6:
+        factor = 1.0
+        found = _derivatives(parameters + step, rows, slope)
+        while not found[0] > current and factor > 1e-6:
             factor /= 2
-            value = _objective(parameters + factor * step, rows, slope)
-        if not value > current:
+            found = _derivatives(parameters + factor * step, rows, slope)
+        if not found[0] > current:
             break
-        parameters, current = parameters + factor * step, value
+        parameters, (current, gradient, hessian) = parameters + factor * step, found
     return parameters
 
 
@@ -187,27 +190,25 @@ def _split(parameters: Float, latent: Float, slope: int | None) -> tuple[Float, 
     return parameters[:-1], parameters[-1] * latent
 
 
-def _objective(parameters: Float, rows: _Rows, slope: int | None) -> float:
+def _derivatives(parameters: Float, rows: _Rows, slope: int | None) -> tuple[float, Float, Float]:
+    """Log likelihood, and its gradient and Hessian in all parameters."""
     latent, levels, weights = rows
     thresholds, scores = _split(parameters, latent, slope)
-    if (np.diff(thresholds) <= 0).any():
-        return -np.inf
-    return float(weights @ log_likelihood(scores, thresholds, levels))
-
-
-def _derivatives(parameters: Float, rows: _Rows, slope: int | None) -> tuple[Float, Float]:
-    """Gradient and Hessian of the log likelihood in all parameters."""
-    latent, levels, weights = rows
-    thresholds, scores = _split(parameters, latent, slope)
-    upper, lower = _bounds(scores, thresholds, levels)
-    log_p = _log_probability(upper, lower)
-    # d log P / du and -d log P / dl, through logarithms so that 0 / 0 cannot occur.
-    a = np.exp(log_expit(upper) + log_expit(-upper) - log_p)
-    b = np.exp(log_expit(lower) + log_expit(-lower) - log_p)
-    d_uu = weights * (a * (1 - 2 * expit(upper)) - a**2)
-    d_ll = -weights * (b * (1 - 2 * expit(lower)) + b**2)
+    padded = np.concatenate([[-np.inf], thresholds, [np.inf]])
+    gap, k = np.diff(padded), len(thresholds)
+    if (gap <= 0).any():
+        return -np.inf, np.zeros(len(parameters)), -np.eye(len(parameters))
+    # Half of each term depends on the level alone: K numbers instead of n.
+    with np.errstate(over="ignore"):
+        log_gap, beyond = log1mexp(gap), 1.0 / np.expm1(gap)
+    above, log_above = _sigmoid(scores - padded[levels + 1])
+    below, log_below = _sigmoid(padded[levels] - scores)
+    value = float(weights @ (log_above + log_below + log_gap[levels]))
+    # d log P / du and -d log P / dl; 1 / (e^gap - 1) is what a difference of sigmoids leaves.
+    a, b = above + beyond[levels], below + beyond[levels]
+    d_uu = weights * a * (2 * above - 1 - a)
+    d_ll = weights * b * (2 * below - 1 - b)
     d_ul = weights * a * b
-    k = len(thresholds)
 
     def per_upper(values: Float) -> Float:
         return _per_level(values, levels, k + 1)[:k]
@@ -220,8 +221,8 @@ def _derivatives(parameters: Float, rows: _Rows, slope: int | None) -> tuple[Flo
     beside = _per_level(d_ul, levels, k + 1)[1:k]
     hessian += np.diag(beside, 1) + np.diag(beside, -1)
     if slope is None:
-        return gradient, hessian
+        return value, gradient, hessian
     across = -(per_upper(latent * (d_uu + d_ul)) + per_lower(latent * (d_ll + d_ul)))
     corner = float(latent**2 @ (d_uu + 2 * d_ul + d_ll))
     hessian = np.block([[hessian, across[:, None]], [across[None, :], np.array([[corner]])]])
-    return np.append(gradient, -(weights * (a - b)) @ latent), hessian
+    return value, np.append(gradient, -(weights * (a - b)) @ latent), hessian

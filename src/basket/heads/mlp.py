@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ LOSSES = ("cumulative", "ce", "coral", "corn", "sord", "emd")
 
 _PREDICT_ROWS = 8192
 _MAX_HIDDEN_LAYERS = 16
+#: Hidden units of all networks that are trained side by side: memory is bounded by them.
+_PACKED_UNITS = 8192
 
 
 class MlpHead(SkillHead):
@@ -66,7 +68,7 @@ class MlpHead(SkillHead):
         Weight of each level.
     seed : int, default=0
         First weights and dropout. Batches and held-out players are the same for every seed, so
-        that many seeds can be trained side by side (:func:`fit_packed`).
+        that many seeds can be trained side by side (:func:`basket.heads.together.fit_many`).
 
     Attributes
     ----------
@@ -114,8 +116,17 @@ class MlpHead(SkillHead):
     def _split_seed(self) -> int:
         return 0
 
+    def _own_parameters(self) -> frozenset[str]:
+        return frozenset({"dropout", "weight_decay", "learning_rate", "seed"})
+
     def _fit(self, rows: TrainingRows) -> None:
         train_together([self], rows)
+
+    @classmethod
+    def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
+        at_once = max(1, _PACKED_UNITS // max(max(heads[0]._widths()[1:], default=1), 1))
+        for start in range(0, len(heads), at_once):
+            train_together(heads[start : start + at_once], rows)
 
     def _check_parameters(self) -> None:
         if self.loss not in LOSSES:
@@ -213,11 +224,13 @@ class MlpHead(SkillHead):
 
 
 def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
-    """Train networks of one shape on the same rows; see :func:`fit_packed`."""
-    from basket.heads.mlp_training import Knobs, Shape, train
+    """Train networks of one shape, batch size and stopping rule on the same rows."""
+    from basket.heads.mlp_pack import Knobs, Shape
+    from basket.heads.mlp_training import train
 
     first = heads[0]
-    first._check_parameters()
+    for head in heads:
+        head._check_parameters()
     rows = rows if first.patience else rows.learned()
     held = rows.held_out(first.validation_fraction) & (first.patience > 0)
     n_learned = int((~held).sum())
@@ -237,51 +250,6 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
     for head, result in zip(heads, trained, strict=True):
         head.layers_, head.thresholds_ = result.layers, result.thresholds
         head.best_epoch_ = result.best_epoch
-
-
-def fit_packed(
-    heads: Sequence[MlpHead],
-    X: npt.ArrayLike,
-    y: npt.ArrayLike,
-    groups: npt.ArrayLike | None = None,
-    sample_weight: npt.ArrayLike | None = None,
-    *,
-    validation: tuple[Any, npt.ArrayLike] | None = None,
-) -> list[MlpHead]:
-    """Fit many heads at once; each becomes what ``head.fit`` alone would have made of it.
-
-    Heads that differ in nothing but dropout, weight decay, learning rate and seed share their
-    matrix products; others are trained after each other.
-
-    Parameters
-    ----------
-    heads : sequence of MlpHead
-        Fitted in place.
-    X, y, groups, sample_weight, validation
-        As in :meth:`SkillHead.fit`.
-
-    Returns
-    -------
-    list of MlpHead
-        ``heads``.
-    """
-    packs: dict[str, list[MlpHead]] = {}
-    for head in heads:
-        packs.setdefault(repr(_shared_parameters(head)), []).append(head)
-    for pack in packs.values():
-        rows = pack[0]._begin(X, y, groups, sample_weight, validation)
-        known = {name: value for name, value in vars(pack[0]).items() if name.endswith("_")}
-        for head in pack[1:]:
-            for name, value in known.items():
-                setattr(head, name, value)
-        if rows is not None:
-            train_together(pack, rows)
-    return list(heads)
-
-
-def _shared_parameters(head: MlpHead) -> list[tuple[str, Any]]:
-    own = ("dropout", "weight_decay", "learning_rate", "seed")
-    return sorted((name, value) for name, value in head.get_params().items() if name not in own)
 
 
 def _standardisation(X: Array, weights: Float) -> tuple[Float32, Float32]:

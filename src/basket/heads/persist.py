@@ -26,6 +26,7 @@ from basket.errors import BasketError, IntegrityError, RunError
 from basket.heads.decision import DecisionRules
 from basket.heads.pooling import canonical, parse_poolings
 from basket.heads.stored_head import head_from_files
+from basket.notebook import html_table
 
 if TYPE_CHECKING:
     from basket.heads.base import SkillHead
@@ -96,6 +97,21 @@ class Run:
     n_levels: int
     pooling: str
     feature_sets: tuple[RunFeatures, ...]
+
+    def __repr__(self) -> str:
+        names = " + ".join(each.name for each in self.feature_sets)
+        return (
+            f"{type(self).__name__}({str(self.path)!r}: {self.config['head']} on {names}, "
+            f"{self.pooling}, {len(self.skills)} skills of {self.n_levels} levels)"
+        )
+
+    def _repr_html_(self) -> str:
+        scores = {split: each["head"] for split, each in self.metrics.items()}
+        names = list(next(iter(scores.values()), {}))
+        rows = [(split, *(each[name]["mean"] for name in names)) for split, each in scores.items()]
+        said = {"simulated": "Simulated players.", "random_weights": "Random weights."}
+        notes = [text for key, text in said.items() if self.config[key]]
+        return html_table(repr(self), ("mean over the skills", *names), rows, notes=notes)
 
     @property
     def width(self) -> int:

@@ -1,47 +1,54 @@
-"""Ridge regression on the level, in closed form, made ordinal by a calibrated cumulative link.
+"""Ridge regression in closed form, made ordinal by a link calibrated out of fold.
 
-The expected level of every skill is regressed on the features. All penalties and skills share one
-eigendecomposition per fold, and the folds share one pass over the data: the moments of a fold's
-training part are the total minus the fold's own. The penalty of each skill has the smallest squared
-error over player-grouped folds. The same out-of-fold scores then fit, per skill, one slope and K-1
-thresholds of a cumulative logit, so the probabilities know how far the scores can be trusted.
-
-With fewer rows than features the same solution is found in the dual (an n x n Gram matrix).
+What is regressed on the features is the level, or each of the K-1 indicators "above level k". All
+penalties, skills and indicators share one eigendecomposition per fold
+(:mod:`basket.heads.ridge_search`). The penalty of each skill has the smallest squared error over
+player-grouped folds. The same out-of-fold scores then fit, per skill, one slope and K-1 thresholds
+of a cumulative logit (per indicator, a slope and one threshold), so the probabilities know how far
+the scores can be trusted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import add
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from basket.errors import UsageError
-from basket.heads import folds as fold_rules
 from basket.heads import link
 from basket.heads.base import HeadState, SkillHead, checked
-from basket.heads.moments import Moments, Spectrum, dual_spectrum, primal_spectrum
+from basket.heads.exceedance import level_probabilities
+from basket.heads.ridge_search import RidgeSearch
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+TARGETS = ("level", "thresholds")
 
 #: Default penalties, in units of the total sample weight: from nothing to nearly the prior.
 RELATIVE_PENALTIES = np.logspace(5, -4, 30)
 
 _PREDICT_ROWS = 8192
+#: Out-of-fold scores held at once where many heads are fitted together.
+_SCORE_CELLS = 1 << 24
 
 
 class RidgeHead(SkillHead):
-    """Closed-form ridge on the level with a cumulative link fitted out of fold.
+    """Closed-form ridge with a link fitted out of fold.
 
     Parameters
     ----------
     n_levels : int, optional
         K.
+    target : {"level", "thresholds"}, default="level"
+        ``level``: one score per skill, ordered by a cumulative link. ``thresholds``: a score for
+        each of the K-1 questions "above level k?", which may look at different features; answers
+        that do not fall with k are repaired by isotonic regression.
     penalties : sequence of float, optional
         Candidates, as scikit-learn's ``alpha``; 30 values around the total sample weight if not
         given.
@@ -61,10 +68,12 @@ class RidgeHead(SkillHead):
         The chosen penalty of each learned skill.
     errors_ : ndarray, float64, (n_penalties, n_active)
         Out-of-fold sum of squared errors of each candidate.
-    coef_ : ndarray, float64, (P, n_active)
+    coef_ : ndarray, float64, (P, n_active), or (P, n_active * (K-1)) with ``thresholds``
         Change of the latent score (in logits) per unit of a feature.
+    intercept_ : ndarray, float64
+        Added to the scores.
     thresholds_ : ndarray, float64, (n_active, K-1)
-        Of the cumulative link.
+        Of the cumulative link, or of the K-1 binary ones.
 
     Notes
     -----
@@ -84,6 +93,7 @@ class RidgeHead(SkillHead):
         self,
         *,
         n_levels: int | None = None,
+        target: str = "level",
         penalties: Sequence[float] | None = None,
         folds: int = 5,
         standardize: bool = True,
@@ -91,6 +101,7 @@ class RidgeHead(SkillHead):
         seed: int = 0,
     ) -> None:
         self.n_levels = n_levels
+        self.target = target
         self.penalties = penalties
         self.folds = folds
         self.standardize = standardize
@@ -104,40 +115,108 @@ class RidgeHead(SkillHead):
         tags.classifier_tags.poor_score = True
         return tags
 
+    def _own_parameters(self) -> frozenset[str]:
+        return frozenset({"penalties"})
+
     def _fit(self, rows: TrainingRows) -> None:
+        self._fit_many([self], rows)
+
+    @classmethod
+    def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
+        """Search the penalties of all heads at once; each then chooses among its own."""
+        first = heads[0]
+        first._check_parameters()
+        rows = rows.learned()
+        for head in heads:
+            head._make_room(rows)
+        for skills, part in rows.by_missingness():
+            candidates = [head._candidates(float(part.weights.sum())) for head in heads]
+            # From strong to weak: of equal errors, the first is the most cautious.
+            union = np.unique(np.concatenate(candidates))[::-1]
+            search = RidgeSearch(
+                part,
+                union,
+                first.folds,
+                standardize=first.standardize,
+                targets=first._targets(part),
+            )
+            errors = search.errors.reshape(len(union), len(skills), -1).sum(axis=2)
+            places = [np.searchsorted(-union, -each) for each in candidates]
+            chosen = [place[errors[place].argmin(axis=0)] for place in places]
+            for head, place in zip(heads, places, strict=True):
+                head.errors_[:, skills] = errors[place]
+            first._link(heads, chosen, skills, part, search)
+
+    def _check_parameters(self) -> None:
         if self.folds < 2:
             raise UsageError(f"ridge needs at least 2 folds, got folds={self.folds}")
-        rows = rows.learned()
-        self.coef_ = np.zeros((rows.X.shape[1], rows.n_skills))
-        self.intercept_ = np.zeros(rows.n_skills)
+        if self.target not in TARGETS:
+            raise UsageError(f"ridge knows the targets {', '.join(TARGETS)}, got {self.target!r}")
+
+    def _make_room(self, rows: TrainingRows) -> None:
+        n_scores = rows.n_skills * self._scores_per_skill(rows.n_levels)
+        self.coef_ = np.zeros((rows.X.shape[1], n_scores))
+        self.intercept_ = np.zeros(n_scores)
         self.thresholds_ = np.zeros((rows.n_skills, rows.n_levels - 1))
         self.penalties_ = np.zeros(rows.n_skills)
-        errors: dict[int, Float] = {}
-        for skills, part in rows.by_missingness():
-            errors.update(zip(skills, self._fit_part(skills, part).T, strict=True))
-        self.errors_ = np.stack([errors[skill] for skill in range(rows.n_skills)], axis=1)
+        self.errors_ = np.zeros((len(self._candidates(1.0)), rows.n_skills))
 
-    def _fit_part(self, skills: npt.NDArray[np.int64], part: TrainingRows) -> Float:
-        """Fit skills that share their rows; returns the error of each penalty and skill."""
-        penalties = self._candidates(part.weights.sum())
-        search = _Search(part, penalties, self.folds, standardize=self.standardize)
-        chosen = search.errors.argmin(axis=0)
-        self.penalties_[skills] = penalties[chosen]
-        out_of_fold = search.out_of_fold(chosen)
-        coef, mean = search.refit(chosen)
-        for column, skill in enumerate(skills):
-            self.thresholds_[skill], slope = link.fit_thresholds_and_slope(
-                out_of_fold[:, column],
-                part.levels[:, column],
-                part.weights_of(column),
-                part.n_levels,
-            )
-            self.coef_[:, skill] = slope * coef[:, column]
-        self.intercept_[skills] = -(mean @ self.coef_[:, skills])
-        return search.errors
+    def _scores_per_skill(self, n_levels: int) -> int:
+        return n_levels - 1 if self.target == "thresholds" else 1
+
+    def _targets(self, part: TrainingRows) -> Float:
+        """Columns that are regressed, (n, n_skills * scores per skill)."""
+        if self.target == "level":
+            return part.levels.astype(np.float64)
+        above = part.levels[:, :, None] > np.arange(part.n_levels - 1)
+        return above.reshape(len(above), -1).astype(np.float64)
+
+    def _link(
+        self,
+        heads: Sequence[Self],
+        chosen: Sequence[Index],
+        skills: Index,
+        part: TrainingRows,
+        search: RidgeSearch,
+    ) -> None:
+        """Give heads their coefficients and a link fitted to out-of-fold scores."""
+        per_skill = self._scores_per_skill(part.n_levels)
+        columns = (skills[:, None] * per_skill + np.arange(per_skill)).ravel()
+        at_once = max(1, _SCORE_CELLS // (len(part.X) * len(columns)))
+        for start in range(0, len(heads), at_once):
+            some = slice(start, start + at_once)
+            penalties = np.stack([np.repeat(each, per_skill) for each in chosen[some]])
+            for head, choice, scores in zip(
+                heads[some], penalties, search.out_of_fold(penalties), strict=True
+            ):
+                thresholds, slopes = head._fit_links(scores, part)
+                coef, mean = search.refit(choice)
+                head.thresholds_[skills] = thresholds
+                head.coef_[:, columns] = slopes * coef
+                head.intercept_[columns] = -(mean @ head.coef_[:, columns])
+                head.penalties_[skills] = search.penalties[choice[::per_skill]]
+
+    def _fit_links(self, scores: Float, part: TrainingRows) -> tuple[Float, Float]:
+        """Thresholds (n_skills, K-1) and the slope of each column of scores."""
+        per_skill = self._scores_per_skill(part.n_levels)
+        thresholds = np.zeros((part.n_skills, part.n_levels - 1))
+        slopes = np.zeros(scores.shape[1])
+        for column, latent in enumerate(scores.T):
+            skill, cut = divmod(column, per_skill)
+            levels, weights = part.levels[:, skill], part.weights_of(skill)
+            # Columns of a matrix are strided: a copy is read many times over.
+            latent = np.ascontiguousarray(latent)
+            if self.target == "level":
+                thresholds[skill], slopes[column] = link.fit_thresholds_and_slope(
+                    latent, levels, weights, part.n_levels
+                )
+                continue
+            above = (levels > cut).astype(np.int64)
+            found, slopes[column] = link.fit_thresholds_and_slope(latent, above, weights, 2)
+            thresholds[skill, cut] = found[0]
+        return thresholds, slopes
 
     def _candidates(self, total_weight: float) -> Float:
-        # From strong to weak: of equal errors, the first is the most cautious.
         if self.penalties is None:
             return RELATIVE_PENALTIES * total_weight
         penalties = np.sort(np.asarray(self.penalties, dtype=np.float64).ravel())[::-1]
@@ -145,7 +224,7 @@ class RidgeHead(SkillHead):
             raise UsageError(f"penalties must be positive numbers, got {self.penalties!r}")
         return penalties
 
-    def _latent(self, X: Array) -> Float:
+    def _scores(self, X: Array) -> Float:
         # Row blocks bound the float64 copy of float32 features.
         parts = [
             X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
@@ -153,86 +232,32 @@ class RidgeHead(SkillHead):
         ]
         return np.concatenate(parts) + self.intercept_
 
+    def _latent(self, X: Array) -> Float:
+        if self.target == "level":
+            return self._scores(X)
+        return self._proba(X) @ np.arange(len(self.classes_), dtype=np.float64)
+
+    def _proba(self, X: Array) -> Float:
+        if self.target == "level":
+            return super()._proba(X)
+        scores = self._scores(X).reshape(len(X), len(self.active_), -1)
+        return level_probabilities(np.asarray(expit(scores - self.thresholds_)))
+
     def _state(self) -> HeadState:
-        arrays = {name: getattr(self, f"{name}_") for name in _ARRAYS}
-        return HeadState(arrays=arrays)
+        return HeadState(arrays={name: getattr(self, f"{name}_") for name in self._arrays()})
 
     def _restore(self, state: HeadState) -> None:
-        for name, shape in _ARRAYS.items():
-            setattr(self, f"{name}_", checked(state.arrays, name, self._shape(*shape)))
+        self._check_parameters()
+        for name, shape in self._arrays().items():
+            setattr(self, f"{name}_", checked(state.arrays, name, shape))
 
-
-_ARRAYS = {
-    "coef": ("features", "active"),
-    "intercept": ("active",),
-    "thresholds": ("active", "cuts"),
-    "penalties": ("active",),
-}
-
-
-class _Search:
-    """Every penalty on every fold, for skills that are labelled in the same rows."""
-
-    def __init__(
-        self, part: TrainingRows, penalties: Float, n_folds: int, *, standardize: bool
-    ) -> None:
-        self.part, self.penalties, self.standardize = part, penalties, standardize
-        # Moments of features far from zero lose digits; this shift costs nothing and keeps them.
-        self.shift = np.average(part.X, axis=0, weights=part.weights).astype(np.float64)
-        self.fold = fold_rules.folds_of(part.keys, n_folds)
-        self.folds = range(int(self.fold.max()) + 1)
-        self.errors = np.zeros((len(penalties), part.n_skills))
-        self.spectra: list[Spectrum] = []
-        self.total: Moments | None = None
-        if len(part.X) > part.X.shape[1]:
-            self._search_primal()
-        elif len(self.folds) > 1:
-            self._search_dual()
-
-    def out_of_fold(self, chosen: npt.NDArray[np.int64]) -> Float:
-        """Deviation of each row's score from the training mean, out of fold, (n, n_skills).
-
-        With a single fold there is nothing to learn from, and every score is 0.
-        """
-        scores = np.zeros((len(self.part.X), self.part.n_skills))
-        for fold, spectrum in zip(self.folds, self.spectra, strict=False):
-            mask = self.fold == fold
-            X, _, _ = self._rows(mask)
-            scores[mask] = (X - spectrum.mean) @ spectrum.coef(self.penalties[chosen])
-        return scores
-
-    def refit(self, chosen: npt.NDArray[np.int64]) -> tuple[Float, Float]:
-        """Coefficients (P, n_skills) on all rows, and the mean (P,) they are centred on."""
-        if self.total is None:
-            spectrum = dual_spectrum(*self._rows(slice(None)), standardize=self.standardize)
-        else:
-            spectrum = primal_spectrum(self.total, self.total, standardize=self.standardize)
-        return spectrum.coef(self.penalties[chosen]), spectrum.mean + self.shift
-
-    def _search_primal(self) -> None:
-        held = [Moments.of(*self._rows(self.fold == fold)) for fold in self.folds]
-        self.total = reduce(add, held)
-        if len(held) == 1:
-            return
-        for moments in held:
-            spectrum = primal_spectrum(
-                self.total - moments, self.total, standardize=self.standardize
-            )
-            self.errors += spectrum.errors_on_moments(moments, self.penalties)
-            self.spectra.append(spectrum)
-
-    def _search_dual(self) -> None:
-        for fold in self.folds:
-            train, test = self._rows(self.fold != fold), self._rows(self.fold == fold)
-            spectrum = dual_spectrum(*train, standardize=self.standardize)
-            self.errors += spectrum.errors_on_rows(*test, self.penalties)
-            self.spectra.append(spectrum)
-
-    def _rows(self, mask: Any) -> tuple[Float, Float, Float]:
-        """Shifted features, levels and weights of some rows, float64."""
-        part = self.part
-        return (
-            part.X[mask].astype(np.float64) - self.shift,
-            part.levels[mask].astype(np.float64),
-            part.weights[mask],
-        )
+    def _arrays(self) -> dict[str, tuple[int, ...]]:
+        """What is stored, with its shape."""
+        width, n_active, cuts = self._shape("features", "active", "cuts")
+        n_scores = n_active * self._scores_per_skill(cuts + 1)
+        return {
+            "coef": (width, n_scores),
+            "intercept": (n_scores,),
+            "thresholds": (n_active, cuts),
+            "penalties": (n_active,),
+        }

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from basket.dataset.layout import parse_reel_name
-from basket.dataset.skills import GROUPS, LEVEL_NAMES, Skill, skill_named
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from basket.dataset.skills import GROUPS, Skill, skill_named
+from basket.heads.calibration import Calibration, Rate
+from basket.predict.pictures import Strip
+from basket.predict.radar import Radar, radar
+from basket.predict.story import Season, Story
 
 #: Skills named as strongest and weakest.
 _NAMED = 3
@@ -37,12 +37,21 @@ class SkillReading:
         Of the labels, in their order; sums to 1.
     true_level : int or None
         The label, where it is known (the demo).
+    percentile : float or None
+        Share of the reference players with a lower expected label; None where unknown.
+    rate : Rate or None
+        How often the run was right at such a stated probability; None where nobody measured it.
+    rate_is_pooled : bool
+        Counted over all skills, as there were too few ratings of this one.
     """
 
     name: str
     level: int
     probabilities: tuple[float, ...]
     true_level: int | None = None
+    percentile: float | None = None
+    rate: Rate | None = None
+    rate_is_pooled: bool = False
 
     @property
     def skill(self) -> Skill:
@@ -75,6 +84,13 @@ class SkillReading:
         return self.probabilities if self.skill.high_is_good else self.probabilities[::-1]
 
     @property
+    def standing(self) -> float | None:
+        """Share of the reference players who are behind this one, polarity applied."""
+        if self.percentile is None:
+            return None
+        return self.percentile if self.skill.high_is_good else 1 - self.percentile
+
+    @property
     def expected_rank(self) -> float:
         """Expected place from poor (0) to excellent (K-1)."""
         return sum(rank * share for rank, share in enumerate(self.ranked_probabilities))
@@ -98,6 +114,20 @@ class SkillCard:
         The features come from weights that were never trained.
     notes : tuple of str
         Plain sentences: a truncated video, a missing stream.
+    duration_s : float
+        Of the reel; 0 where unknown.
+    calibration : Calibration or None
+        How often the run is right.
+    compared_with : str
+        Whom percentiles are among: ``144 training players``.
+    stories : tuple of Story
+        What moved each skill's prediction; featured skills first.
+    strips : tuple of Strip
+        Pictures of moments; stories refer to them by position.
+    method : str
+        How effects were computed; see :mod:`basket.predict.evidence`.
+    seasons : tuple of Season
+        The same player in other seasons, by the same run.
     """
 
     video_id: str
@@ -111,6 +141,13 @@ class SkillCard:
     simulated: bool = False
     random_weights: bool = False
     notes: tuple[str, ...] = ()
+    duration_s: float = 0.0
+    calibration: Calibration | None = None
+    compared_with: str = ""
+    stories: tuple[Story, ...] = ()
+    strips: tuple[Strip, ...] = ()
+    method: str = ""
+    seasons: tuple[Season, ...] = ()
 
     @property
     def title(self) -> str:
@@ -125,6 +162,23 @@ class SkillCard:
             for group in GROUPS
         ]
         return [(group, readings) for group, readings in found if readings]
+
+    @property
+    def radars(self) -> list[tuple[str, Radar]]:
+        """A chart of each group of at least three skills."""
+        charts = [
+            (
+                group,
+                radar(
+                    [reading.name for reading in readings],
+                    [reading.rank(reading.level) for reading in readings],
+                    [reading.ranked_probabilities for reading in readings],
+                    [reading.word for reading in readings],
+                ),
+            )
+            for group, readings in self.groups
+        ]
+        return [(group, chart) for group, chart in charts if chart is not None]
 
     @property
     def strongest(self) -> list[SkillReading]:
@@ -166,6 +220,10 @@ def make_card(
     simulated: bool = False,
     random_weights: bool = False,
     notes: Sequence[str] = (),
+    percentiles: npt.ArrayLike | None = None,
+    calibration: Calibration | None = None,
+    compared_with: str = "",
+    duration_s: float = 0.0,
 ) -> SkillCard:
     """Make the card of one reel from one row of predictions.
 
@@ -184,6 +242,13 @@ def make_card(
     simulated, random_weights : bool
         Said across the card.
     notes : sequence of str
+    percentiles : array_like of float, (n_skills,), optional
+        NaN where unknown.
+    calibration : Calibration, optional
+        How often the run is right.
+    compared_with : str
+        Whom percentiles are among.
+    duration_s : float
 
     Raises
     ------
@@ -202,12 +267,23 @@ def make_card(
         predicted.min() < 0 or max(predicted.max(), known.max()) >= n_levels or known.min() < -1
     ):
         raise ValueError(f"levels must lie in 0..{n_levels - 1}")
+    places = np.full(len(skills), np.nan) if percentiles is None else np.asarray(percentiles)
     reel = parse_reel_name(video_id)
     return SkillCard(
         video_id=video_id,
         readings=tuple(
-            SkillReading(name, int(level), tuple(row.tolist()), int(true) if true >= 0 else None)
-            for name, level, row, true in zip(skills, predicted, shares, known, strict=True)
+            SkillReading(
+                name,
+                int(level),
+                tuple(row.tolist()),
+                int(true) if true >= 0 else None,
+                percentile=None if np.isnan(place) else float(place),
+                rate=None if calibration is None else calibration.at(name, float(row[level])),
+                rate_is_pooled=calibration is not None and calibration.is_pooled(name),
+            )
+            for name, level, row, true, place in zip(
+                skills, predicted, shares, known, places, strict=True
+            )
         ),
         player=reel.player if reel else "",
         league=reel.league if reel else "",
@@ -218,42 +294,7 @@ def make_card(
         simulated=simulated,
         random_weights=random_weights,
         notes=tuple(notes),
+        duration_s=duration_s,
+        calibration=calibration,
+        compared_with=compared_with,
     )
-
-
-def card_html(card: SkillCard) -> str:
-    """The card as a self-contained page that asks nothing of the network."""
-    return cards_html([card])
-
-
-def cards_html(cards: Sequence[SkillCard]) -> str:
-    """Several cards as one self-contained page, with a list of players where there are many."""
-    from basket.evaluate.page import environment
-
-    template = environment("basket.predict").get_template("card_page.html.j2")
-    # A warning that holds for some of the cards only has to stand on those.
-    said = dict.fromkeys(sentence for card in cards for sentence in card.warnings)
-    shared = [sentence for sentence in said if all(sentence in card.warnings for card in cards)]
-    return template.render(cards=[(card, _level_names(card)) for card in cards], banner=shared)
-
-
-def card_fragment(card: SkillCard) -> Markup:
-    """The card as escaped HTML for a section of a report; brings its own style.
-
-    Give it to ``EvaluationReport.to_html(sections=[(title, card_fragment(card))])``.
-    """
-    from markupsafe import Markup
-
-    from basket.evaluate.page import environment
-
-    template = environment("basket.predict").get_template("card_fragment.html.j2")
-    # The template escapes every value; what it returns is HTML.
-    return Markup(template.render(card=card, level_names=_level_names(card), banner=[]))  # noqa: S704
-
-
-def _level_names(card: SkillCard) -> list[str]:
-    """Words for the scale from poor to excellent; for other scales the ends only."""
-    n_levels = max((reading.n_levels for reading in card.readings), default=len(LEVEL_NAMES))
-    if n_levels == len(LEVEL_NAMES):
-        return list(LEVEL_NAMES)
-    return ["lowest", *("" for _ in range(n_levels - 2)), "highest"]

@@ -81,7 +81,6 @@ class Evidence:
             Or down.
         """
         effect = self.effects[:, skill] if up else -self.effects[:, skill]
-        # For the first two methods, the mean effect is what any segment of such a reel would do.
         order = np.argsort(-effect, kind="stable")[:count]
         return [int(segment) for segment in order if effect[segment] > 0]
 
@@ -125,9 +124,7 @@ def explain(
         effects = list(_without_each(run.head, reels, latents))
     else:
         one = _attended if method == "attention" else _shares
-        effects = [
-            one(run.head, reel, latent, mean) for reel, latent in zip(reels, latents, strict=True)
-        ]
+        effects = [one(run.head, reel, mean) for reel in reels]
     return [
         Evidence(
             start_s=reel.start_s,
@@ -210,7 +207,7 @@ def _slopes(head: SkillHead) -> tuple[Float, Float] | None:
     return coef, np.asarray(head.intercept_)
 
 
-def _shares(head: SkillHead, reel: _Reel, latent: Float, mean: Float) -> Float:
+def _shares(head: SkillHead, reel: _Reel, mean: Float) -> Float:
     slopes = _slopes(head)
     assert slopes is not None
     coef, intercept = slopes
@@ -224,7 +221,7 @@ def _shares(head: SkillHead, reel: _Reel, latent: Float, mean: Float) -> Float:
             column += x.shape[1]
     # What the mean prediction and the intercept amount to is no segment's doing.
     active += (intercept - mean[head.active_]) / n
-    return _all_skills(head, active, latent, mean)
+    return _all_skills(head, active)
 
 
 def _share_of_std(x: Float) -> Float:
@@ -246,7 +243,7 @@ _TERM_SHARES = {
 }
 
 
-def _attended(head: SkillHead, reel: _Reel, latent: Float, mean: Float) -> Float:
+def _attended(head: SkillHead, reel: _Reel, mean: Float) -> Float:
     assert isinstance(head, AttentionHead)
     segments = reel.row()
     values = (segments.values.astype(np.float32) - head.mean_) * head.scale_
@@ -257,15 +254,13 @@ def _attended(head: SkillHead, reel: _Reel, latent: Float, mean: Float) -> Float
         weight: Float = (rank < count) / count
     else:
         (weight,) = head.attention(segments)
-    return _all_skills(head, weight * (tells - mean[head.active_]), latent, mean)
+    return _all_skills(head, weight * (tells - mean[head.active_]))
 
 
-def _all_skills(head: SkillHead, active: Float, latent: Float, mean: Float) -> Float:
+def _all_skills(head: SkillHead, active: Float) -> Float:
     """Effects on the learned skills among all; a skill that was not learned has none."""
     out = np.zeros((len(active), head.n_skills_))
-    # float32 arithmetic in a head leaves a residue, which is spread so that the sum is exact.
-    residue = (latent - mean)[head.active_] - active.sum(axis=0)
-    out[:, head.active_] = active + residue / len(active)
+    out[:, head.active_] = active
     return out
 
 

@@ -1,32 +1,29 @@
-"""From a reel to skill levels, with the very features that a run was fitted on."""
+"""From reels to skill levels, with the very features that a run was fitted on."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from basket.cache import RaggedFeatures, VideoFeatures
-from basket.dataset import LabelTable
-from basket.errors import IdentityError, VideoError
-from basket.extract.assembly import features_of_video
-from basket.extract.backbones import (
-    CATALOGUE,
-    Backbone,
-    load_backbone,
-    weights_by_model,
-)
+from basket.cache import FeatureCache, FeatureSet
+from basket.dataset.prompts import PromptBank
 from basket.extract.decoding import Source
-from basket.extract.pipeline import feature_set_spec
-from basket.extract.segments import SegmentPlan
+from basket.extract.summary import Progress
+from basket.heads.calibration import Calibration
 from basket.heads.matrix import side_by_side
-from basket.heads.persist import Run, RunFeatures
-from basket.heads.pooling import Pooling, parse_poolings, prepare
-from basket.predict.card import SkillCard, make_card
+from basket.heads.persist import Run
+from basket.heads.pooling import parse_poolings, pool_feature_set
+from basket.heads.reference import Reference
+from basket.predict.evidence import Evidence, explain
+from basket.predict.reel_features import Gathering, ReelFeatures
+
+Float = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,8 @@ class VideoPrediction:
     proba : ndarray, float64, (n_skills, K)
     levels : ndarray, int64, (n_skills,)
         By the rule that serves accuracy best.
+    percentiles : ndarray, float64, (n_skills,)
+        Share of the reference players with a lower expected level; NaN where unknown.
     note : str
         What a person should know of the file; empty when all is well.
     """
@@ -48,8 +47,9 @@ class VideoPrediction:
     video_id: str
     duration_s: float
     n_segments: int
-    proba: npt.NDArray[np.float64]
+    proba: Float
     levels: npt.NDArray[np.int64]
+    percentiles: Float
     note: str = ""
 
 
@@ -63,31 +63,41 @@ class Prediction:
     videos : tuple of VideoPrediction
     failed : mapping of str to str
         Videos that could not be read, and why.
+    features : ReelFeatures
+        Where the features of the videos are.
+    reference : Reference or None
+        Players to compare with; runs of an older basket have none.
+    calibration : Calibration or None
+        How often the run is right; None where no players were set aside.
+    seconds : mapping of str to float
+        Where the time went: ``find``, ``load``, ``extract``, ``predict``.
     """
 
     run: Run
     videos: tuple[VideoPrediction, ...]
     failed: Mapping[str, str]
+    features: ReelFeatures
+    reference: Reference | None = None
+    calibration: Calibration | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
-    def cards(self, *, labels: LabelTable | None = None) -> list[SkillCard]:
-        """The skill card of each video; ``labels`` add the true levels where they are known."""
-        known = {} if labels is None else dict(zip(labels.video_ids, labels.levels, strict=True))
-        return [
-            make_card(
-                video.video_id,
-                skills=self.run.skills,
-                levels=video.levels,
-                probabilities=video.proba,
-                true_levels=known.get(video.video_id),
-                run=self.run.path.name,
-                features=" + ".join(each.spec.backbone for each in self.run.feature_sets),
-                head=self.run.config["head"],
-                simulated=bool(self.run.config["simulated"]),
-                random_weights=bool(self.run.config["random_weights"]),
-                notes=[video.note] if video.note else [],
-            )
-            for video in self.videos
-        ]
+    def evidence(self, video_ids: Sequence[str] | None = None) -> dict[str, Evidence]:
+        """Which segments of each video raised and lowered each skill.
+
+        Parameters
+        ----------
+        video_ids : sequence of str, optional
+            By default all videos.
+
+        Raises
+        ------
+        UsageError
+            The run's feature sets cut videos into different segments.
+        """
+        ids = [each.video_id for each in self.videos] if video_ids is None else list(video_ids)
+        mean = None if self.reference is None else self.reference.mean_latent
+        found = explain(self.run, [self.features.read(name) for name in ids], mean_latent=mean)
+        return dict(zip(ids, found, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -95,148 +105,204 @@ class Prediction:
             "run": str(self.run.path),
             "simulated": bool(self.run.config["simulated"]),
             "random_weights": bool(self.run.config["random_weights"]),
-            "videos": [
-                {
-                    "video_id": video.video_id,
-                    "duration_s": video.duration_s,
-                    "segments": video.n_segments,
-                    "note": video.note,
-                    "skills": {
-                        skill: {"level": int(level), "probabilities": proba.tolist()}
-                        for skill, level, proba in zip(
-                            self.run.skills, video.levels, video.proba, strict=True
-                        )
-                    },
-                }
-                for video in self.videos
-            ],
+            "calibration": self._calibration_json(),
+            "videos": [self._video_json(video) for video in self.videos],
             "failed": dict(self.failed),
         }
 
+    def _calibration_json(self) -> dict[str, Any] | None:
+        found = self.calibration
+        if found is None:
+            return None
+        return {
+            "players": found.players,
+            "ratings": found.overall.ratings,
+            "right": found.overall.share,
+            "interval_95": list(found.overall.interval),
+            "within_one_level": found.overall.near_share,
+            "most_frequent_level": found.guess,
+        }
+
+    def _video_json(self, video: VideoPrediction) -> dict[str, Any]:
+        return {
+            "video_id": video.video_id,
+            "duration_s": video.duration_s,
+            "segments": video.n_segments,
+            "from_cache": video.video_id in self.features.cached,
+            "note": video.note,
+            "skills": {
+                skill: {
+                    "level": int(level),
+                    "probabilities": proba.tolist(),
+                    "percentile": None if np.isnan(place) else float(place),
+                    **self._right_json(skill, float(proba[level])),
+                }
+                for skill, level, proba, place in zip(
+                    self.run.skills, video.levels, video.proba, video.percentiles, strict=True
+                )
+            },
+        }
+
+    def _right_json(self, skill: str, stated: float) -> dict[str, Any]:
+        if self.calibration is None:
+            return {}
+        rate = self.calibration.at(skill, stated)
+        return {"right": rate.share, "right_interval_95": list(rate.interval)}
+
 
 class Predictor:
-    """Predicts from video files with a fitted run; backbones are loaded once.
+    """Predicts from video files with a fitted run; backbones are loaded once, and only if needed.
 
     Parameters
     ----------
     run : Run
+    cache : FeatureCache, optional
+        Videos whose features are in it, for the file as it is now, are not decoded.
+    scratch : path, optional
+        Folder in which extracted features are kept, so that an interrupted prediction continues.
     weights : mapping of str to path or str, optional
         Backbone name (or family) to a checkpoint, where the recorded one is not at hand. The empty
         name is the only network.
     device : str, default="cpu"
     precision : str, default="fp32"
-
-    Raises
-    ------
-    WeightsError
-        A checkpoint is not at hand.
-    IdentityError
-        A checkpoint is not the one that the run was fitted on.
+    prompts : PromptBank, optional
+        Of the stream ``prompts``, where the run was fitted with a bank of the user's own.
+    workers : int, optional
+        Decode processes; one per core unless given.
+    say : callable
+        Receives sentences about what was chosen.
     """
 
     def __init__(
         self,
         run: Run,
         *,
+        cache: FeatureCache | None = None,
+        scratch: Path | None = None,
         weights: Mapping[str, str | Path] | None = None,
         device: str = "cpu",
         precision: str = "fp32",
+        prompts: PromptBank | None = None,
+        workers: int | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.run = run
-        networks = [each.spec.backbone for each in run.feature_sets if each.spec.weights_sha256]
-        families = {each.spec.family: each.spec.backbone for each in run.feature_sets}
-        named = {families.get(name, name): where for name, where in (weights or {}).items()}
-        given = weights_by_model(named, networks)
-        self._backbones = [
-            _load(each, given, device=device, precision=precision, run=run)
-            for each in run.feature_sets
-        ]
-        self._plans: dict[SegmentPlan, list[int]] = {}
-        for position, each in enumerate(run.feature_sets):
-            plan = SegmentPlan.from_json(each.spec.plan)
-            self._plans.setdefault(plan, []).append(position)
+        self.reference = reference_of_run(run)
+        self.calibration = calibration_of_run(run)
+        self._gathering = Gathering(
+            run,
+            cache=cache,
+            scratch=scratch,
+            weights=weights or {},
+            device=device,
+            precision=precision,
+            prompts=prompts,
+            workers=workers,
+            say=say,
+        )
 
     def predict(
         self,
         sources: Sequence[Source],
         *,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Prediction:
-        """Predict each video; one that cannot be read is told, not left out silently."""
-        videos: list[VideoPrediction] = []
-        failed: dict[str, str] = {}
-        for done, source in enumerate(sources, start=1):
-            try:
-                videos.append(self.predict_one(source))
-            except VideoError as error:
-                failed[source.video_id] = str(error)
-            if on_progress:
-                on_progress(done, len(sources))
-        return Prediction(self.run, tuple(videos), failed)
-
-    def predict_one(self, source: Source) -> VideoPrediction:
-        """Predict one video.
+        """Predict each video; one that cannot be read is told, not left out silently.
 
         Raises
         ------
-        VideoError
-            It cannot be read.
+        WeightsError, IdentityError
+            Something has to be extracted, and the run's own weights are not at hand.
+        Interrupted
+            A signal arrived.
         """
-        poolings = parse_poolings(self.run.pooling, len(self.run.feature_sets))
-        rows: dict[int, Any] = {}
-        for plan, positions in self._plans.items():
-            # One pass over the video feeds every backbone that shares its plan.
-            info, per_backbone = features_of_video(
-                source.path, backbones=[self._backbones[each] for each in positions], plan=plan
+        self._gathering.on_progress = on_progress
+        features = self._gathering.features_of(sources)
+        start = time.perf_counter()
+        videos = self._videos(features)
+        seconds = {**features.seconds, "predict": time.perf_counter() - start}
+        return Prediction(
+            self.run,
+            videos,
+            features.failed,
+            features,
+            reference=self.reference,
+            calibration=self.calibration,
+            seconds=seconds,
+        )
+
+    def release_scratch(self) -> None:
+        """Remove the kept features as soon as the predictions made from them are gone."""
+        self._gathering.release_scratch()
+
+    def _videos(self, features: ReelFeatures) -> tuple[VideoPrediction, ...]:
+        proba = np.empty((len(features.places), len(self.run.skills), self.run.n_levels))
+        segments = np.empty(len(features.places), dtype=np.int64)
+        position = {video_id: row for row, video_id in enumerate(features.places)}
+        # Videos of one place are read and predicted together: cached ones, and new ones.
+        for sets, names in _by_place(features):
+            rows = [position[video_id] for video_id in names]
+            inside = list(names.values())
+            proba[rows] = predict_stored(self.run, sets, inside)
+            segments[rows] = sets[0].n_segments(inside)
+        levels = self.run.decision.predict(proba, "accuracy")
+        places = (
+            np.full(levels.shape, np.nan)
+            if self.reference is None
+            else self.reference.percentile(proba)
+        )
+        return tuple(
+            VideoPrediction(
+                video_id=video_id,
+                duration_s=(row := features.row(video_id)).duration_s,
+                n_segments=int(segments[index]),
+                proba=proba[index],
+                levels=levels[index],
+                percentiles=places[index],
+                note=" ".join(
+                    filter(None, [row.provenance.get("note", ""), features.notes.get(video_id, "")])
+                ),
             )
-            for position, features in zip(positions, per_backbone, strict=True):
-                stream = self.run.feature_sets[position].stream
-                rows[position] = _prepared(features, stream, poolings[position])
-        X = side_by_side([rows[position] for position in sorted(rows)])
-        proba = self.run.predict_proba(X)
-        return VideoPrediction(
-            video_id=source.video_id,
-            duration_s=info.duration_s,
-            n_segments=features.n_segments,
-            proba=proba[0],
-            levels=self.run.decision.predict(proba, "accuracy")[0],
-            note=info.note,
+            for video_id, index in position.items()
         )
 
 
-def _prepared(features: VideoFeatures, stream: str, pooling: Pooling) -> Any:
-    # In float16, as the cache would hold them: the head sees what it was fitted on.
-    segments = RaggedFeatures.from_list([features.features[stream]])
-    return prepare(segments, pooling, frames_valid=features.frames_valid)
-
-
-def _load(
-    wanted: RunFeatures,
-    weights: Mapping[str, str | Path],
-    *,
-    device: str,
-    precision: str,
-    run: Run,
-) -> Backbone:
-    """The backbone of a feature set, checked against the identity the run was fitted on."""
-    spec = wanted.spec
-    known = spec.backbone in CATALOGUE
-    checkpoint = weights.get(spec.backbone)
-    if checkpoint is None and not known:
-        checkpoint = spec.notes.get("checkpoint") or None
-    backbone = load_backbone(
-        spec.backbone if known else spec.family,
-        weights=checkpoint,
-        revision=spec.notes.get("revision") or None if checkpoint is None else None,
-        device=device,
-        precision=precision,
-        streams=tuple(dict.fromkeys(stream.partition("@")[0] for stream in spec.streams)),
+def predict_stored(run: Run, sets: Sequence[FeatureSet], names: Sequence[str]) -> Float:
+    """Probabilities (n, n_skills, K) of videos by their ids in a run's feature sets."""
+    poolings = parse_poolings(run.pooling, len(run.feature_sets))
+    return run.predict_proba(
+        side_by_side(
+            [
+                pool_feature_set(each, list(names), wanted.stream, pooling)
+                for each, wanted, pooling in zip(sets, run.feature_sets, poolings, strict=True)
+            ]
+        )
     )
-    found = feature_set_spec(backbone.spec, SegmentPlan.from_json(spec.plan))
-    if found.digest != spec.digest:
-        raise IdentityError(
-            f"The features that {checkpoint or spec.backbone} gives are not those run {run.path} "
-            f"was fitted on ({'; '.join(found.differences(spec))}); give the checkpoint of that "
-            "run with --weights"
-        )
-    return backbone
+
+
+def reference_of_run(run: Run) -> Reference | None:
+    """Players to compare with; None for runs that stored none."""
+    data = run.extra_file("reference.json")
+    if data is None:
+        return None
+    return Reference.from_json(
+        data.decode(), skills=run.skills, origin=str(run.path / "reference.json")
+    )
+
+
+def calibration_of_run(run: Run) -> Calibration | None:
+    """How often the run is right; None where no players were set aside."""
+    data = run.extra_file("calibration.json")
+    if data is None:
+        return None
+    return Calibration.from_json(data.decode(), origin=str(run.path / "calibration.json"))
+
+
+def _by_place(
+    features: ReelFeatures,
+) -> list[tuple[tuple[FeatureSet, ...], dict[str, str]]]:
+    found: dict[tuple[int, ...], tuple[tuple[FeatureSet, ...], dict[str, str]]] = {}
+    for video_id, (sets, name) in features.places.items():
+        key = tuple(id(each) for each in sets)
+        found.setdefault(key, (sets, {}))[1][video_id] = name
+    return list(found.values())

@@ -1,33 +1,37 @@
 """Fit settings that share their matrices, and score each on validation players.
 
-Ridge settings that differ in their penalties share the moments and the eigendecompositions, which
-are nearly all of the work. Other heads are fitted one after the other on the shared matrices.
+Settings of one head that differ in little are fitted together (:mod:`basket.heads.together`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from basket.dataset.skills import N_LEVELS
+from basket.errors import BasketError
 from basket.evaluate import bootstrap
 from basket.evaluate.bootstrap import mean_per_replicate, percentile_interval
-from basket.heads import folds, link
-from basket.heads.base import SkillHead, TrainingRows
+from basket.heads import folds
+from basket.heads.base import SkillHead
 from basket.heads.decision import DecisionRules
 from basket.heads.matrix import Matrix
-from basket.heads.moments import Spectrum, primal_spectrum
-from basket.heads.ridge import RidgeHead, _Search
 from basket.heads.table import make_head, parameter_names
+from basket.heads.together import fit_many, share_key
 from basket.metrics import CONFUSION_METRICS, IntArray, confusion_matrices, mean_over_skills
 from basket.sweep.setting import Setting
 
 #: Bootstrap replicates whose means a record keeps: equal draws make records comparable in pairs.
 N_REPLICATES = 200
+
+#: Probabilities that later settings of a piece are compared with.
+_REMEMBERED = 2
 
 Float = npt.NDArray[np.float64]
 
@@ -41,35 +45,58 @@ class Fitted:
     seconds: float
 
 
-def share_signature(setting: Setting) -> tuple[Any, ...] | None:
-    """What settings have in common that can be fitted together; None for those fitted alone."""
-    if setting.head != "ridge":
-        return None
-    others = {name: value for name, value in setting.parameters.items() if name != "penalties"}
-    return (setting.features, setting.pooling, setting.head, repr(others), setting.seed)
+def share_signature(setting: Setting) -> tuple[Any, ...]:
+    """Equal for settings that are fitted together."""
+    return (setting.features, setting.pooling, _share_key(replace(setting, features=(), pool="")))
 
 
-def fit_together(settings: Sequence[Setting], train: Matrix, val: Matrix) -> Iterator[Fitted]:
-    """Fit settings of one :func:`share_signature`, and yield each as it is done.
+@cache
+def _share_key(setting: Setting) -> str:
+    try:
+        return share_key(unfitted_head(setting, N_LEVELS))
+    except (BasketError, ValueError, TypeError):
+        # What is wrong with it is told where it is fitted.
+        return repr(setting)
+
+
+def fit_settings(settings: Sequence[Setting], train: Matrix, val: Matrix) -> Iterator[Fitted]:
+    """Fit settings of one :func:`share_signature`, and yield them in their order.
 
     Parameters
     ----------
     settings : sequence of Setting
         All on these matrices.
     train, val : Matrix
+
+    Yields
+    ------
+    Fitted
+        Its seconds are an equal share of what all took to fit, and its own to be scored.
     """
-    shared = SharedSearches() if len(settings) > 1 else None
-    for setting in settings:
+    start = time.perf_counter()
+    heads = [unfitted_head(setting, train.n_levels) for setting in settings]
+    try:
+        fit_many(heads, train.X, train.Y, groups=train.groups)
+    except (BasketError, ValueError, ArithmeticError):
+        if len(settings) == 1:
+            raise
+        # One of them spoils it for all: apart, each of the others is fitted and that one is told.
+        for setting in settings:
+            yield from fit_settings([setting], train, val)
+        return
+    each_s = (time.perf_counter() - start) / len(settings)
+    known: list[tuple[Float, dict[str, Any]]] = []
+    for setting, head in zip(settings, heads, strict=True):
         start = time.perf_counter()
-        head = unfitted_head(setting, train.n_levels)
-        if shared is not None and isinstance(head, RidgeHead):
-            head = SharedRidge.like(head, shared, [_penalties(each) for each in settings])
         # Heads that take segments accept ragged features too, which array_like does not say.
-        rows: Any = train.X
         held: Any = val.X
-        head.fit(rows, train.Y, groups=train.groups)
-        scores = validation_scores(head.predict_proba(held), val)
-        yield Fitted(setting, scores, time.perf_counter() - start)
+        proba = head.predict_proba(held)
+        # Seeds that change nothing (no fold is dealt for one penalty) need no second look.
+        scores = next((scores for seen, scores in known if np.array_equal(seen, proba)), None)
+        if scores is None:
+            scores = validation_scores(proba, val)
+        known = [*known, (proba, scores)][-_REMEMBERED:]
+        yield Fitted(setting, scores, each_s + time.perf_counter() - start)
 
 
 def unfitted_head(setting: Setting, n_levels: int) -> SkillHead:
@@ -128,89 +155,6 @@ def cross_decided(proba: Float, val: Matrix) -> dict[str, IntArray]:
         for name, decided in levels.items():
             decided[mine] = rules.predict(proba[mine], name)
     return dict(levels)
-
-
-class SharedSearches:
-    """Searches over the union of several settings' penalties, kept for as long as they are fitted.
-
-    One entry per set of rows: a fit of all skills may have several, where labels are missing.
-    """
-
-    def __init__(self) -> None:
-        self._searches: dict[bytes, _SharedSearch] = {}
-
-    def search(
-        self, part: TrainingRows, penalties: Float, n_folds: int, *, standardize: bool
-    ) -> _SharedSearch:
-        """The search on these rows, made at the first request."""
-        # Rows come in canonical order, so keys and labels tell one set of rows from another.
-        key = part.keys.tobytes() + part.levels.tobytes()
-        if key not in self._searches:
-            self._searches[key] = _SharedSearch(part, penalties, n_folds, standardize=standardize)
-        return self._searches[key]
-
-
-class _SharedSearch(_Search):
-    """A search that decomposes the Gram matrix of all rows once, however often it is refitted."""
-
-    _whole: Spectrum | None = None
-
-    def refit(self, chosen: npt.NDArray[np.int64]) -> tuple[Float, Float]:
-        """Coefficients (P, n_skills) on all rows, and the mean (P,) they are centred on."""
-        if self.total is None:
-            return super().refit(chosen)
-        if self._whole is None:
-            self._whole = primal_spectrum(self.total, self.total, standardize=self.standardize)
-        return self._whole.coef(self.penalties[chosen]), self._whole.mean + self.shift
-
-
-class SharedRidge(RidgeHead):
-    """A ridge head that looks up its search among those made for several settings at once."""
-
-    _shared: SharedSearches
-    _others: Sequence[Sequence[float] | None]
-
-    @classmethod
-    def like(
-        cls, head: RidgeHead, shared: SharedSearches, penalties: Sequence[Sequence[float] | None]
-    ) -> SharedRidge:
-        """A head with the parameters of ``head`` that shares with settings of these penalties."""
-        made = cls(**head.get_params(deep=False))
-        made._shared, made._others = shared, penalties
-        return made
-
-    def _fit_part(self, skills: npt.NDArray[np.int64], part: TrainingRows) -> Float:
-        weight = part.weights.sum()
-        mine = self._candidates(weight)
-        union = self._union(weight)
-        search = self._shared.search(part, union, self.folds, standardize=self.standardize)
-        place = np.array([int(np.flatnonzero(union == penalty)[0]) for penalty in mine])
-        chosen = place[search.errors[place].argmin(axis=0)]
-        self.penalties_[skills] = union[chosen]
-        out_of_fold = search.out_of_fold(chosen)
-        coef, mean = search.refit(chosen)
-        for column, skill in enumerate(skills):
-            self.thresholds_[skill], slope = link.fit_thresholds_and_slope(
-                out_of_fold[:, column], part.levels[:, column], part.weights, part.n_levels
-            )
-            self.coef_[:, skill] = slope * coef[:, column]
-        self.intercept_[skills] = -(mean @ self.coef_[:, skills])
-        return np.asarray(search.errors[place])
-
-    def _union(self, weight: float) -> Float:
-        """Penalties of all settings, from strong to weak."""
-        own = self.penalties
-        found: list[Float] = []
-        for penalties in self._others:
-            self.penalties = penalties
-            found.append(self._candidates(weight))
-        self.penalties = own
-        return np.unique(np.concatenate(found))[::-1]
-
-
-def _penalties(setting: Setting) -> Sequence[float] | None:
-    given: Sequence[float] | None = setting.parameters.get("penalties")
-    return given
 
 
 def _number(value: float) -> float | None:

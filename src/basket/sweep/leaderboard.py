@@ -15,6 +15,7 @@ import numpy.typing as npt
 from basket.errors import RunError
 from basket.evaluate.bootstrap import Interval, percentile_interval
 from basket.metrics import CONFUSION_METRICS, HIGHER_IS_BETTER
+from basket.notebook import html_table
 from basket.sweep.records import Records
 from basket.sweep.setting import Setting
 from basket.sweep.space import check_metric
@@ -110,6 +111,27 @@ class Leaderboard:
         document["rows"] = [{**asdict(row), "setting": row.setting.to_json()} for row in self.rows]
         plain: dict[str, Any] = _plain(document)
         return plain
+
+    def __repr__(self) -> str:
+        return f"Leaderboard({self.folder!r}: {self.n_tried} configurations, by {self.metric})"
+
+    def _repr_html_(self) -> str:
+        metrics = (self.metric, *(name for name in CONFUSION_METRICS if name != self.metric))
+        rows = [
+            (
+                row.setting.head,
+                json.dumps(row.setting.parameters),
+                " + ".join(row.setting.features),
+                row.setting.pooling,
+                *(row.means[name] for name in metrics if name in row.means),
+                row.n_seeds,
+            )
+            for row in self.rows
+        ]
+        shown = [name for name in metrics if self.rows and name in self.rows[0].means]
+        columns = ("head", "parameters", "features", "pooling", *shown, "seeds")
+        notes = ["Simulated players: this says nothing about real ones."] if self.simulated else []
+        return html_table(repr(self), columns, rows, notes=notes)
 
     def to_html(self) -> str:
         """One self-contained page."""

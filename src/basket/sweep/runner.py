@@ -21,7 +21,7 @@ from typing import Any
 
 from basket.errors import BasketError, RunError
 from basket.sweep.data import Loaded, SweepData
-from basket.sweep.fitting import Fitted, fit_together, share_signature
+from basket.sweep.fitting import Fitted, fit_settings, share_signature
 from basket.sweep.records import Records, code_version, group_key, record_key
 from basket.sweep.setting import Setting
 
@@ -118,15 +118,10 @@ def pieces_of(settings: Sequence[Setting], loaded: Loaded) -> list[Piece]:
     """Settings that can share are one piece; pieces on the same matrices stand together."""
     shared: dict[tuple[Any, ...], list[Setting]] = {}
     for setting in settings:
-        signature = share_signature(setting) or (setting,)
-        shared.setdefault(signature, []).append(setting)
+        shared.setdefault(share_signature(setting), []).append(setting)
     pieces = [
         Piece(
-            group_key(
-                code_version(),
-                loaded.digest(group[0].features),
-                repr(signature if share_signature(group[0]) else group[0]),
-            ),
+            group_key(code_version(), loaded.digest(group[0].features), repr(signature)),
             tuple(group),
         )
         for signature, group in shared.items()
@@ -150,7 +145,7 @@ def work(
         left = dict(missing)
         try:
             train, val = loaded.matrices(next(iter(missing)))
-            for fitted in fit_together(list(missing), train, val):
+            for fitted in fit_settings(list(missing), train, val):
                 records.publish(missing[fitted.setting], _record(fitted, loaded, notes))
                 left.pop(fitted.setting)
                 done.append(fitted.setting)

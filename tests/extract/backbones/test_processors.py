@@ -1,6 +1,6 @@
 """From a decoded frame to the network's pixels: as the checkpoints' own processors, at real size.
 
-``resize_frame`` and the backbone's normalisation against the Hugging Face processor on a frame of
+``pictures_of`` and the backbone's normalisation against the Hugging Face processor on a frame of
 a real basketball video; compared as grey values, mean absolute difference.
 """
 
@@ -11,7 +11,8 @@ import pytest
 
 from basket.extract.backbones import load_backbone
 from basket.extract.backbones.random_weights import save_random
-from basket.extract.clips import resize_frame
+from basket.extract.clips import pictures_of
+from basket.extract.decode.base import DisplayedFrame
 
 LIMIT = 2.0  # of 255 grey values
 
@@ -91,7 +92,7 @@ def test_a_real_frame_becomes_the_processor_s_pixels(frame, tmp_path):
             projection_dim=8,
         )
         backbone = load_backbone(family, weights=folder)
-        picture = resize_frame(frame, backbone.spec.geometry)
+        picture = pictures_of(DisplayedFrame(frame, 0), backbone.spec.geometry)
         clip = np.repeat(picture[None], backbone.spec.frames, axis=1)
         ours = backbone._pixels(clip)[0, 0].numpy()
         theirs = (torch_processor if family == "vjepa2" else pillow_processor)(folder, frame)

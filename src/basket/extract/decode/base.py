@@ -12,12 +12,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from basket.errors import VideoError
+
+#: Height and width.
+Size = tuple[int, int]
+#: Top, left, bottom and right, half-open.
+Window = tuple[int, int, int, int]
+Resample = Literal["bilinear", "bicubic"]
 
 #: Slack when a time is compared with a timestamp: containers round to their time base.
 SLACK_S = 1e-6
@@ -59,7 +66,6 @@ class VideoInfo:
     note: str = ""
 
 
-@dataclass(frozen=True)
 class DisplayedFrame:
     """The frame on display at an asked-for instant.
 
@@ -71,8 +77,47 @@ class DisplayedFrame:
         Position of the frame in presentation order.
     """
 
-    rgb: npt.NDArray[np.uint8]
     index: int
+
+    def __init__(self, rgb: npt.NDArray[np.uint8], index: int) -> None:
+        self._rgb = rgb
+        self.index = index
+
+    @property
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """The whole picture as shown, uint8 (H, W, 3); do not write to it."""
+        return self._rgb
+
+    @property
+    def size_px(self) -> Size:
+        """Height and width as shown."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def resized(self, size: Size, *, resample: Resample, window: Window) -> npt.NDArray[np.uint8]:
+        """Return a window of the frame resized to ``size``, antialiased as in Pillow.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Height and width of the whole frame after resizing.
+        resample : {"bilinear", "bicubic"}
+        window : tuple of int
+            Top, left, bottom and right of what is wanted of it.
+
+        Returns
+        -------
+        ndarray, uint8, (bottom - top, right - left, 3)
+        """
+        full, (top, left, bottom, right) = self.size_px, window
+        if size == full:
+            return self.rgb[top:bottom, left:right]
+        down, across = full[0] / size[0], full[1] / size[1]
+        small = Image.fromarray(self.rgb).resize(
+            (right - left, bottom - top),
+            Image.Resampling[resample.upper()],
+            box=(left * across, top * down, right * across, bottom * down),
+        )
+        return np.asarray(small, dtype=np.uint8)
 
 
 @runtime_checkable

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from basket.errors import VideoError
 from basket.extract.decode.base import DisplayedFrame, VideoInfo, check_limits
 from basket.extract.decode.index import FrameTable, open_stream, scan_packets
+from basket.extract.decode.pictures import FrameConverter, PyAVFrame
 
 if TYPE_CHECKING:
     import av.container
@@ -69,8 +70,6 @@ class PyAVDecoder:
         stream: av.video.stream.VideoStream,
         threads: int,
     ) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self._container = container
         self._stream = stream
         self._codec = stream.codec_context
@@ -78,14 +77,12 @@ class PyAVDecoder:
         self._codec.options = {"err_detect": "explode"}
         self._codec.thread_type = "AUTO" if threads != 1 else "NONE"
         self._codec.thread_count = threads
-        # One for all frames: making a converter costs as much as converting.
-        self._reformatter = VideoReformatter()
         self._can_skip = False
         self._table = scan_packets(container, stream)
         # Looking at one frame is the only way to learn its rotation and true size.
         first = next(iter(self._decode(np.zeros(1, np.int64))))[1]
         self._info = _describe(self._table, first, self._codec.name)
-        self._quarter_turns = self._info.rotation_deg // 90
+        self._converter = FrameConverter(self._info.rotation_deg // 90)
         self._interlaced = bool(first.interlaced_frame)
         # Two fields of one frame may differ in whether others refer to them.
         self._can_skip = self._codec.name in _SKIPPING_IS_EXACT and not self._interlaced
@@ -114,15 +111,9 @@ class PyAVDecoder:
         """Yield the frame on display at each of the ascending instants ``times_s``."""
         wanted, repeats = np.unique(self._table.on_display(times_s), return_counts=True)
         for (index, frame), count in zip(self._decode(wanted), repeats.tolist(), strict=True):
-            displayed = DisplayedFrame(self._to_rgb(frame), index)
+            displayed = PyAVFrame(frame, index, self._converter)
             for _ in range(count):
                 yield displayed
-
-    def _to_rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        # rot90 turns counter-clockwise, the table of rotations is clockwise.
-        turned = np.rot90(rgb, -self._quarter_turns) if self._quarter_turns else rgb
-        return np.ascontiguousarray(turned, dtype=np.uint8)
 
     def _decode(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield ``(index, frame)`` for each of the rising ``wanted`` indices, or raise."""

@@ -1,0 +1,128 @@
+"""Every ridge penalty on every player-grouped fold, from one pass over the data.
+
+The moments of a fold's training part are the total minus the fold's own, and one eigendecomposition
+per fold serves all penalties and targets. With fewer rows than features the same solutions are
+found in the dual (an n x n Gram matrix).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from basket.heads import folds as fold_rules
+from basket.heads.moments import Moments, Spectrum, dual_spectrum, primal_spectrum
+from basket.heads.rows import TrainingRows
+
+Float = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+
+class RidgeSearch:
+    """All penalties on all folds, for targets that are known in the same rows.
+
+    Parameters
+    ----------
+    part : TrainingRows
+    penalties : ndarray, float64, (n_penalties,)
+    n_folds : int
+    standardize : bool
+        Scale features to unit variance, fold by fold, on its training part.
+    targets : ndarray, float64, (n, T), optional
+        What is regressed on the features; the levels if not given.
+
+    Attributes
+    ----------
+    errors : ndarray, float64, (n_penalties, T)
+        Out-of-fold sum of squared errors.
+    fold : ndarray, int64, (n,)
+        Fold of each row.
+    """
+
+    def __init__(
+        self,
+        part: TrainingRows,
+        penalties: Float,
+        n_folds: int,
+        *,
+        standardize: bool,
+        targets: Float | None = None,
+    ) -> None:
+        self.part, self.penalties, self.standardize = part, penalties, standardize
+        self.targets = part.levels.astype(np.float64) if targets is None else targets
+        # Moments of features far from zero lose digits; this shift costs nothing and keeps them.
+        self.shift = np.average(part.X, axis=0, weights=part.weights).astype(np.float64)
+        self.fold = fold_rules.folds_of(part.keys, n_folds)
+        self.folds = range(int(self.fold.max()) + 1)
+        self.errors = np.zeros((len(penalties), self.targets.shape[1]))
+        self.spectra: list[Spectrum] = []
+        self.total: Moments | None = None
+        if len(part.X) > part.X.shape[1]:
+            self._search_primal()
+        elif len(self.folds) > 1:
+            self._search_dual()
+
+    def out_of_fold(self, chosen: Index) -> Float:
+        """Deviation of each row's score from the training mean, out of fold.
+
+        With a single fold there is nothing to learn from, and every score is 0.
+
+        Parameters
+        ----------
+        chosen : ndarray, int64, (..., T)
+            Place of each target's penalty; several choices at once read the rows once.
+
+        Returns
+        -------
+        ndarray, float64, (..., n, T)
+        """
+        choices = chosen.reshape(-1, chosen.shape[-1])
+        n_choices, n_targets = choices.shape
+        scores = np.zeros((n_choices, len(self.part.X), n_targets))
+        for fold, spectrum in zip(self.folds, self.spectra, strict=False):
+            mask = self.fold == fold
+            X, _, _ = self._rows(mask)
+            X -= spectrum.mean
+            coef = [spectrum.coef(self.penalties[choice]) for choice in choices]
+            found = X @ np.concatenate(coef, axis=1)
+            scores[:, mask] = found.reshape(len(X), n_choices, n_targets).swapaxes(0, 1)
+        return scores.reshape(*chosen.shape[:-1], len(self.part.X), n_targets)
+
+    def refit(self, chosen: Index) -> tuple[Float, Float]:
+        """Coefficients (P, T) on all rows, and the mean (P,) they are centred on."""
+        return self._whole.coef(self.penalties[chosen]), self._whole.mean + self.shift
+
+    @cached_property
+    def _whole(self) -> Spectrum:
+        if self.total is None:
+            return dual_spectrum(*self._rows(slice(None)), standardize=self.standardize)
+        return primal_spectrum(self.total, self.total, standardize=self.standardize)
+
+    def _search_primal(self) -> None:
+        held = [Moments.of(*self._rows(self.fold == fold)) for fold in self.folds]
+        self.total = reduce(add, held)
+        if len(held) == 1:
+            return
+        for moments in held:
+            spectrum = primal_spectrum(
+                self.total - moments, self.total, standardize=self.standardize
+            )
+            self.errors += spectrum.errors_on_moments(moments, self.penalties)
+            self.spectra.append(spectrum)
+
+    def _search_dual(self) -> None:
+        for fold in self.folds:
+            train, test = self._rows(self.fold != fold), self._rows(self.fold == fold)
+            spectrum = dual_spectrum(*train, standardize=self.standardize)
+            self.errors += spectrum.errors_on_rows(*test, self.penalties)
+            self.spectra.append(spectrum)
+
+    def _rows(self, mask: Any) -> tuple[Float, Float, Float]:
+        """Shifted features, targets and weights of some rows, float64."""
+        X = self.part.X[mask].astype(np.float64)
+        X -= self.shift
+        return X, self.targets[mask], self.part.weights[mask]

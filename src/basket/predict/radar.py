@@ -1,0 +1,116 @@
+"""A radar chart of a group of skills, as geometry for an SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+RADIUS = 62.0
+#: The poorest level stays off the centre, so that every corner of the outline shows.
+_INNER = 0.12
+#: Between these shares of the probability lies the band: the run holds it four in five.
+_LOW, _HIGH = 0.1, 0.9
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Radar:
+    """Outlines around (0, 0), x to the right and y down, in units of an SVG.
+
+    Parameters
+    ----------
+    outline : str
+        Points of the stated levels, for a polygon.
+    band : str
+        Path of the ring that holds four fifths of the probability (even-odd fill).
+    rings : tuple of str
+        Points of the polygon of each level, from poor to excellent.
+    axes : tuple of (x, y)
+        Ends of the axes.
+    labels : tuple of (x, y, anchor, text)
+    dots : tuple of (x, y)
+        Corners of the outline.
+    description : str
+        The same in words.
+    """
+
+    outline: str
+    band: str
+    rings: tuple[str, ...]
+    axes: tuple[Point, ...]
+    labels: tuple[tuple[float, float, str, str], ...]
+    dots: tuple[Point, ...]
+    description: str
+
+
+def radar(
+    names: Sequence[str],
+    ranks: Sequence[int],
+    probabilities: Sequence[Sequence[float]],
+    words: Sequence[str],
+) -> Radar | None:
+    """Lay out a chart; None for fewer than three skills, which span no area.
+
+    Parameters
+    ----------
+    names, words : sequence of str
+        Skills, and their stated levels in words.
+    ranks : sequence of int
+        Stated levels from poor (0) to excellent.
+    probabilities : sequence of sequence of float
+        Of the levels from poor to excellent, per skill.
+    """
+    n = len(names)
+    if n < 3:
+        return None
+    top = len(probabilities[0]) - 1
+    angles = [2 * math.pi * index / n - math.pi / 2 for index in range(n)]
+
+    def at(place: float, angle: float) -> Point:
+        radius = RADIUS * (_INNER + (1 - _INNER) * place / top)
+        return round(radius * math.cos(angle), 1), round(radius * math.sin(angle), 1)
+
+    dots = tuple(at(rank, angle) for rank, angle in zip(ranks, angles, strict=True))
+    low = [at(_quantile(row, _LOW), a) for row, a in zip(probabilities, angles, strict=True)]
+    high = [at(_quantile(row, _HIGH), a) for row, a in zip(probabilities, angles, strict=True)]
+    return Radar(
+        outline=_points(dots),
+        band=f"M{'L'.join(map(_pair, high))}ZM{'L'.join(map(_pair, low))}Z",
+        rings=tuple(_points([at(level, angle) for angle in angles]) for level in range(top + 1)),
+        axes=tuple(at(top, angle) for angle in angles),
+        labels=tuple(_label(name, angle) for name, angle in zip(names, angles, strict=True)),
+        dots=dots,
+        description="; ".join(f"{name} {word}" for name, word in zip(names, words, strict=True)),
+    )
+
+
+def _quantile(shares: Sequence[float], part: float) -> float:
+    """Level below which a part of the probability lies, between levels linearly.
+
+    >>> _quantile([0.5, 0.5], 0.5)
+    0.5
+    """
+    below = 0.0
+    for level, share in enumerate(shares):
+        if share > 0 and below + share >= part:
+            # Level k stands for the span k - 1/2 to k + 1/2.
+            return min(max(level - 0.5 + (part - below) / share, 0.0), len(shares) - 1.0)
+        below += share
+    return len(shares) - 1.0
+
+
+def _label(name: str, angle: float) -> tuple[float, float, str, str]:
+    x, y = (RADIUS + 9) * math.cos(angle), (RADIUS + 9) * math.sin(angle)
+    anchor = "middle" if abs(x) < 8 else "start" if x > 0 else "end"
+    # Text hangs from its baseline: above the chart it stands higher, below it lower.
+    return round(x, 1), round(y + (0 if y < -8 else 9 if y > 8 else 4), 1), anchor, name
+
+
+def _pair(point: Point) -> str:
+    return f"{point[0]},{point[1]}"
+
+
+def _points(points: Sequence[Point]) -> str:
+    return " ".join(map(_pair, points))

@@ -1,0 +1,97 @@
+"""Write docs/commands.md from the commands themselves.
+
+Run ``python tools/command_reference.py`` after a change of the command line; a test compares the
+page with what this prints. ``--check`` only tells whether the page is current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer.main
+
+from basket.cli import app
+
+PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+
+HEAD = """\
+# Commands
+
+Every command has `--json` (one JSON document on stdout, all else on stderr), and every error is one sentence; `--verbose`
+adds the traceback. Exit codes: 0 done, 1 error, 2 usage, 3 finished but some videos failed, 4 integrity, 75 interrupted
+and resumable.
+
+This page is made from the code by `python tools/command_reference.py`.
+"""
+
+
+def page() -> str:
+    """The whole page, markdown."""
+    sections = [HEAD, *_sections(typer.main.get_command(app), "basket")]
+    return "\n".join(sections)
+
+
+def _sections(group, name: str) -> Iterator[str]:
+    for command_name, command in group.commands.items():
+        if getattr(command, "hidden", False):
+            continue
+        path = f"{name} {command_name}"
+        if hasattr(command, "commands"):
+            yield from _sections(command, path)
+        else:
+            yield _section(command, path)
+
+
+def _section(command, path: str) -> str:
+    lines = [f"## {path}", "", _text(command.help), ""]
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    options = [each for each in command.params if each.param_type_name == "option"]
+    for title, params in (("argument", arguments), ("option", options)):
+        rows = [_row(param) for param in params if not getattr(param, "hidden", False)]
+        if rows:
+            lines += [f"| {title} | meaning |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _text(help_text: str | None) -> str:
+    """A docstring as markdown; its example becomes code."""
+    paragraphs = inspect.cleandoc(help_text or "").split("\n\n")
+    return "\n\n".join(
+        f"```text\n{' '.join(each.removeprefix('Example: ').split())}\n```"
+        if each.startswith("Example: ")
+        else " ".join(each.replace("\b", "").split())
+        for each in paragraphs
+    )
+
+
+def _row(param) -> str:
+    names = ", ".join(f"`{name}`" for name in [*param.opts, *param.secondary_opts])
+    if param.param_type_name == "argument":
+        names = f"`{(param.metavar or param.name).strip('{}')}`"
+    elif not getattr(param, "is_flag", False):
+        names += f" {param.metavar}" if param.metavar else ""
+    meaning = " ".join((getattr(param, "help", None) or "").split())
+    default = param.default
+    if getattr(param, "show_default", True) and default not in (None, False, (), [], True, ""):
+        meaning += f" Default: `{getattr(default, 'value', default)}`."
+    if getattr(param, "multiple", False) and "repeated" not in meaning:
+        meaning += " May be repeated."
+    return f"| {names.replace('|', '&#124;')} | {meaning.replace('|', '&#124;').strip()} |"
+
+
+def main() -> int:
+    """Write or check the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    if parser.parse_args().check:
+        return 0 if PAGE.read_text() == page() else 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
