@@ -149,20 +149,20 @@ def test_a_combined_run_predicts_from_one_pass_over_the_reel(
     from basket.cache import open_cache
     from basket.heads.persist import load_run
     from basket.heads.pooling import pool
-    from basket.predict import predictor
+    from basket.predict import reel_features
 
     fit = ["fit-head", "--cache", str(extracted), "--pool", "max", "--out", "max", "-q"]
     assert run(fit) == 0
     assert run(["combine", str(fitted), "max", "--out", "both", "-q"]) == 0
     capsys.readouterr()
     embedded = []
-    features_of_video = predictor.features_of_video
+    extract = reel_features.extract
 
-    def remember(path, **options):
+    def remember(sources, **options):
         embedded.append(len(options["backbones"]))
-        return features_of_video(path, **options)
+        return extract(sources, **options)
 
-    monkeypatch.setattr(predictor, "features_of_video", remember)
+    monkeypatch.setattr(reel_features, "extract", remember)
     name = "18-19/NBA/27_18_19.mp4"
     assert run(["predict", "both", str(basket_folder / name), "--json", "-q"]) == 0
     # Two poolings of one feature set: the reel is decoded and embedded once.

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from basket import __version__, cli_combine, cli_sweep
+from basket import __version__, cli_combine, cli_hub, cli_sweep
 from basket.cli_cache import cache_app, tell_verbose_to
 from basket.errors import BasketError, UsageError
 
@@ -387,7 +387,7 @@ def fit_head(
         ),
     ] = None,
     head: Annotated[
-        str, typer.Option(help="prior, ridge, cumulative, mlp, gbdt or attention.")
+        str, typer.Option(help="prior, ridge, cumulative, mlp, gbdt, attention or prompts.")
     ] = "ridge",
     settings: Annotated[
         list[str] | None,
@@ -397,6 +397,15 @@ def fit_head(
         bool,
         typer.Option("--calibrate", help="Scale each skill's probabilities by a temperature."),
     ] = False,
+    set_aside: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.5,
+            help="Share of the training players kept apart, to measure on them how often the run "
+            "is right.",
+        ),
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="For everything random.")] = 0,
     cache: Cache = Path("basket-cache"),
     out: Annotated[
@@ -628,6 +637,7 @@ def demo(
 
 
 cli_sweep.add_to(app, verbose_is=_remember_verbose)
+cli_hub.add_to(app)
 
 
 def _whole_number(option: str, text: str, *words: str) -> int:

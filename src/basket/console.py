@@ -7,6 +7,7 @@ a pipe gets results alone.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from basket.predict.predictor import Prediction
 
 _PLAIN_PROGRESS_S = 5.0
+_PIPED_COLUMNS = 200  # a pipe has no width; a table that wraps is hard to grep
 _LISTED = 10  # entries of a list that are shown before "and N more"
 
 
@@ -49,6 +51,8 @@ class Output:
 
     def __post_init__(self) -> None:
         self.out = Console(highlight=False, soft_wrap=False)
+        if not self.out.is_terminal and "COLUMNS" not in os.environ:
+            self.out.width = _PIPED_COLUMNS
         self.err = Console(stderr=True, highlight=False)
 
     def note(self, text: str) -> None:
@@ -282,6 +286,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "features": [each.name for each in run.feature_sets],
         "simulated": run.config["simulated"],
         "random_weights": run.config["random_weights"],
+        "set_aside": run.config.get("set_aside"),
         "metrics": run.metrics,
     }
 
@@ -318,6 +323,11 @@ def fit_tables(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield table
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds"].items())
     yield f"\nTime: {spent}"
+    if aside := document["set_aside"]:
+        yield (
+            f"Set aside: {aside['n_players']} players ({aside['n_videos']} videos), on whom only "
+            "how often the run is right was measured"
+        )
     yield from _labels_of_truth(document["simulated"], document["random_weights"])
     yield f"Run: {escape(document['run'])}"
 
@@ -376,8 +386,10 @@ def results_tables(results: Sequence[Mapping[str, Any]]) -> Iterator[RenderableT
 def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
     """Levels in words with their probabilities, a table for each video."""
     from basket.dataset.skills import skill_named
+    from basket.predict.confidence import verdict
 
-    for video in found.videos:
+    measured = found.calibration
+    for video in found.videos[:_LISTED]:
         table = Table(
             title=f"{escape(video.video_id)} ({duration(video.duration_s)}, "
             f"{video.n_segments} segments)",
@@ -390,19 +402,29 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
         table.add_column("in words")
         for level in range(found.run.n_levels):
             table.add_column(f"p({level})", justify="right")
+        if measured is not None:
+            table.add_column("was right", justify="right")
         for name, level, proba in zip(found.run.skills, video.levels, video.proba, strict=True):
             skill = skill_named(name)
-            words = skill.level_name(int(level), found.run.n_levels)
+            right = (
+                [] if measured is None else [f"{measured.at(name, float(proba[level])).share:.0%}"]
+            )
             table.add_row(
                 skill.group,
                 escape(name) + ("" if skill.high_is_good else " (low is good)"),
                 str(level),
-                words,
+                skill.level_name(int(level), found.run.n_levels),
                 *(f"[bold]{p:.2f}[/]" if k == level else f"{p:.2f}" for k, p in enumerate(proba)),
+                *right,
             )
         yield table
         if video.note:
             yield f"[yellow]{escape(video.note)}[/]"
+    if len(found.videos) > _LISTED:
+        yield f"… and {len(found.videos) - _LISTED} more videos; --out FILE or --json has them all"
+    if found.videos:
+        said = verdict(measured)
+        yield f"{said.headline}. {' '.join(said.details)}"
     yield from _labels_of_truth(
         bool(found.run.config["simulated"]), bool(found.run.config["random_weights"])
     )
@@ -435,15 +457,19 @@ def model_tables(
     """Known models, a row each; or everything about one, a line for each fact."""
     if whole:
         for row in rows:
+            facts = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+            facts.add_column(style="bold", no_wrap=True)
+            facts.add_column(overflow="fold")
             for key, value in row.items():
                 if value not in (None, "", [], {}):
-                    yield f"[bold]{escape(key)}[/]: {escape(_plain_fact(value))}"
+                    facts.add_row(escape(key), "\n".join(map(escape, _fact_lines(value))))
+            yield facts
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
     for column in ("dims", "frames", "px", "TFLOP/clip"):
-        table.add_column(column, justify="right")
-    table.add_column("licence", overflow="fold")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("licence", overflow="fold", min_width=12)
     for row in rows:
         name = row["name"] + (f" ({row['alias']})" if row["alias"] else "")
         cost = row["tflop_per_clip"]
@@ -454,6 +480,13 @@ def model_tables(
             escape(row["licence"] or "-"),
         )
     yield table
+
+
+def _fact_lines(value: Any) -> list[str]:
+    """A fact in lines: one for each entry of a mapping, one for anything else."""
+    if isinstance(value, Mapping):
+        return [f"{key}: {_plain_fact(item)}" for key, item in value.items()]
+    return [_plain_fact(value)]
 
 
 def _plain_fact(value: Any) -> str:
@@ -467,8 +500,8 @@ def _plain_fact(value: Any) -> str:
 def check_table(checks: Sequence[Check]) -> Table:
     """What was examined, what was found, what to do."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    table.add_column("what")
+    table.add_column("", no_wrap=True)
+    table.add_column("what", no_wrap=True)
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
     marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[bold red]problem[/]"}

@@ -77,7 +77,7 @@ def examine(cache: Path, *, hub: bool = True) -> list[Check]:
 
 
 def _python() -> Iterator[Check]:
-    found = f"{platform.python_version()} on {platform.platform(terse=True)}"
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     supported = sys.version_info >= (3, 11)
     yield Check(
         "Python", "ok" if supported else "problem", found, "" if supported else "use 3.11 or newer"

@@ -12,6 +12,7 @@ The tree, and the exit code each branch ends a command with::
     │   ├── IdentityError        1   features of two different identities would be mixed
     │   └── IntegrityError       4   bytes at rest are not what was written
     ├── RunError                 1   a run folder is missing, foreign or damaged
+    ├── HubError                 1   a model hub cannot be reached, or refuses
     ├── MissingDependencyError   1   an optional package is needed and absent
     └── Interrupted             75   stopped by a signal; what was finished is committed
 
@@ -65,6 +66,10 @@ class IntegrityError(CacheError):
 
 class RunError(BasketError):
     """A run folder is missing, foreign, damaged or of another version."""
+
+
+class HubError(BasketError):
+    """A model hub cannot be reached, refuses, or has not what was asked for."""
 
 
 class MissingDependencyError(BasketError):

@@ -518,6 +518,9 @@ def evaluate_run(
     from basket.evaluate.slices import read_meta, unmatched
     from basket.heads.sources import sources_of_run
 
+    loaded = [load_run(path) for path in runs]
+    if not loaded:
+        raise UsageError("Name at least one run folder")
     if not tests:
         splits = find_basket(None if video_root is None else Path(video_root)).splits
         tests = {name: path for name, path in splits.items() if name not in ("train", "val")}
@@ -525,9 +528,6 @@ def evaluate_run(
             raise UsageError("BASKET's test.csv is not there; name a test set: --test NAME=CSV")
         say(f"Test sets: {', '.join(tests)}")
     reports = []
-    loaded = [load_run(path) for path in runs]
-    if not loaded:
-        raise UsageError("Name at least one run folder")
     known = None if meta is None else read_meta(meta)
     main_split = next(iter(tests))
     answered = []

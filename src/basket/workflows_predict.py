@@ -5,7 +5,6 @@ Heavy packages are imported inside the functions, as in :mod:`basket.workflows`.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -122,7 +121,6 @@ def predict_videos(
         In one sentence. Videos that cannot be read are in the result, with the reason.
     """
     from basket.dataset.prompts import read_prompts
-    from basket.extract.device import choose_device
     from basket.predict.inputs import find_reels
     from basket.predict.predictor import Predictor
     from basket.predict.tables import check_table_name, write_table
@@ -131,7 +129,6 @@ def predict_videos(
         check_table_name(Path(out))
     opened = run if isinstance(run, Run) else load_run(run)
     sources = find_reels(videos, video_root=video_root, say=say)
-    device, precision = choose_device(device, precision)
     scratch = None if out is None else Path(out).with_name(f".{Path(out).name}.features")
     known = _cache(cache)
     bank = None if prompts is None else read_prompts(prompts)

@@ -1,7 +1,6 @@
 """Reels, their features from one process, and one small Ray cluster for all tests here."""
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +54,8 @@ def ray_cluster():
     """The address of a cluster with two cores; nothing of it leaves the machine."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = pytest.importorskip("ray")
-    sys.path.insert(0, str(HERE))  # actors import what the driver can
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(HERE)  # of the nodes: actors import the decoders there
     ray.init(
         address="local",
         num_cpus=2,
@@ -65,7 +65,9 @@ def ray_cluster():
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
-    sys.path.remove(str(HERE))
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
 
 
 def assert_same(features, straight):

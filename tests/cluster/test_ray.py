@@ -1,7 +1,6 @@
 """The Ray engine: the same features as one process, whoever dies."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -21,13 +20,6 @@ from basket.extract.recipe import BackboneRecipe
 from basket.extract.workers import WorkerLimits
 
 from .conftest import HERE, PLAN, assert_same
-
-DRIVER = """
-import sys
-from basket.__main__ import main
-sys.exit(main())
-"""
-
 
 def setup_for(cache, decoder="pyav"):
     return ActorSetup(

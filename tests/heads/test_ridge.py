@@ -6,6 +6,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from basket.errors import UsageError
 from basket.heads import folds, link, make_head
 from basket.heads.ridge_search import RidgeSearch
 from basket.heads.rows import TrainingRows
@@ -32,6 +33,7 @@ def test_every_fold_and_penalty_equals_scikit_learn(n, width, standardize):
     search = RidgeSearch(rows, PENALTIES, 4, standardize=standardize)
     errors = np.zeros((len(PENALTIES), 3))
     scores = np.zeros((len(PENALTIES), n, 3))
+    deviations = np.zeros((n, 3))
     for fold in range(4):
         train, test = search.fold != fold, search.fold == fold
         for index, penalty in enumerate(PENALTIES):
@@ -49,7 +51,13 @@ def test_every_fold_and_penalty_equals_scikit_learn(n, width, standardize):
             errors[index] += rows.weights[test] @ (rows.levels[test] - predicted) ** 2
             mean = np.average(rows.levels[train], axis=0, weights=weights)
             scores[index, test] = predicted - mean
+            deviations[test] = rows.levels[test] - mean
     assert search.errors == pytest.approx(errors, rel=1e-8)
+    # The link rescales the scores: a slope through the origin, fitted by least squares.
+    weights = rows.weights[:, None]
+    slopes = (weights * scores * deviations).sum(axis=1) / (weights * scores**2).sum(axis=1)
+    left = deviations - np.maximum(slopes, 0)[:, None] * scores
+    assert search.errors_at_best_slope == pytest.approx((weights * left**2).sum(axis=1), rel=1e-8)
     for index in range(len(PENALTIES)):
         ours = search.out_of_fold(np.full(3, index))
         assert ours == pytest.approx(scores[index], abs=1e-8)
@@ -90,6 +98,20 @@ def test_head_is_the_chosen_ridge_with_a_link_fitted_out_of_fold():
         )
 
 
+def test_the_penalty_is_chosen_for_the_direction_of_the_scores():
+    # Five strong columns of signal, many weak ones of noise: a strong penalty points the right way
+    # but shrinks, which squared errors hold against it and the link undoes.
+    random = np.random.default_rng(5)
+    X = random.normal(size=(600, 150)) * np.where(np.arange(150) < 5, 1.0, 0.3)
+    noisy = X[:, :5].sum(axis=1) + 4 * random.normal(size=600)
+    levels = (noisy[:, None] > np.quantile(noisy, [0.2, 0.4, 0.6, 0.8])).sum(axis=1)[:, None]
+    head = make_head("ridge", n_levels=5, standardize=False).fit(X, levels)
+    rows = TrainingRows(X, levels, np.ones(600), folds.row_hashes(X), 5)
+    grid = np.logspace(5, -4, 30) * 600
+    plain = grid[RidgeSearch(rows, grid, 5, standardize=False).errors.argmin()]
+    assert head.penalties_[0] > plain
+
+
 def test_probabilities_promise_no_more_than_new_players_keep():
     random = np.random.default_rng(3)
     X = random.normal(size=(3000, 200)).astype(np.float32)
@@ -115,3 +137,44 @@ def test_skills_with_different_rows_are_fitted_as_if_alone():
     assert together.predict_proba(rows.X)[:, 1] == pytest.approx(
         alone.predict_proba(rows.X)[:, 0], abs=1e-12
     )
+
+
+def test_on_thresholds_each_question_is_a_ridge_of_its_own_and_the_answers_fall():
+    rows = problem(400, 10, dtype=np.float32)
+    head = make_head("ridge", n_levels=5, target="thresholds", penalties=[5.0])
+    head.fit(rows.X, rows.levels, sample_weight=rows.weights)
+    assert head.coef_.shape == (10, 3 * 4)
+    proba = head.predict_proba(rows.X)
+    assert (proba >= 0).all()
+    assert proba.sum(axis=2) == pytest.approx(1.0, abs=1e-12)
+    X = rows.X.astype(np.float64)
+    for skill, cut in [(0, 0), (2, 3)]:
+        model = make_pipeline(StandardScaler(), Ridge(5.0, solver="svd")).fit(
+            X,
+            rows.levels[:, skill] > cut,
+            standardscaler__sample_weight=rows.weights,
+            ridge__sample_weight=rows.weights,
+        )
+        ours = X @ head.coef_[:, skill * 4 + cut]
+        assert np.corrcoef(ours, model.predict(X))[0, 1] == pytest.approx(1.0, abs=1e-8)
+
+
+def test_thresholds_may_look_at_different_features():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(2000, 6)).astype(np.float32)
+    # Who is above 0 is told by the first feature, who is then above 1 by the second: no one score
+    # orders them.
+    first = X[:, 0] + 0.5 * random.normal(size=2000) > 0
+    levels = first.astype(int) * (1 + (X[:, 1] + 0.5 * random.normal(size=2000) > 0))
+    scores = {
+        target: make_head("ridge", n_levels=3, target=target)
+        .fit(X[:1000], levels[:1000, None])
+        .score(X[1000:], levels[1000:, None])
+        for target in ("level", "thresholds")
+    }
+    assert scores["thresholds"] > scores["level"] + 0.03
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(UsageError, match="knows the targets level, thresholds"):
+        make_head("ridge", n_levels=5, target="levels").fit(np.eye(4), [0, 1, 2, 3])

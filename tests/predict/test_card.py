@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from basket.dataset.skills import SKILLS
-from basket.predict.card import card_fragment, card_html, cards_html, make_card
+from basket.predict.card import make_card
+from basket.predict.page import card_fragment, card_html, cards_html
 
 NAMES = tuple(skill.name for skill in SKILLS)
 HOSTILE = "<script>alert(1)</script>"

@@ -18,6 +18,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,15 @@ _log = logging.getLogger("basket.cache")
 
 @dataclass(frozen=True)
 class Image:
-    """A shard that exists in memory only: checked bytes, the name they will have, their index."""
+    """A shard that exists in memory only: checked bytes, and their index."""
 
     data: bytes
-    name: str
     index: ShardIndex
+
+    @cached_property
+    def name(self) -> str:
+        """The file name it will have; hashed by whoever asks first, beside the encoding."""
+        return f"{hashlib.sha256(self.data).hexdigest()}.h5"
 
 
 def build_image(
@@ -107,7 +112,7 @@ def build_image(
             "nothing was committed. Suspect memory or the HDF5 library: see basket doctor"
         ) from error
     on_step("checked")
-    return Image(data, f"{hashlib.sha256(data).hexdigest()}.h5", index)
+    return Image(data, index)
 
 
 def _compare(
@@ -131,16 +136,17 @@ def _compare(
 def _compare_stream(
     shard: ShardFile, stream: str, dim: int, matrices: Sequence[npt.NDArray[np.float16]]
 ) -> None:
-    """Read a stream back in large pieces; small reads would cost more than the comparing does."""
-    start = 0
+    """Read a stream back in pieces and compare them with what was to be written."""
+    stop = 0
     for batch in batches(matrices, PIECE_BYTES):
-        written = batch[0] if len(batch) == 1 else np.concatenate(batch)
-        read = shard.features(stream, start, start + len(written), dim=dim)
+        start, stop = stop, stop + sum(map(len, batch))
         # Compared as bits: quicker than as half precision, and -0.0 is not 0.0. What was written
         # was finite (checked_entry), so what equals it is.
-        if not np.array_equal(read.view("<u2"), written.view("<u2")):
-            raise IntegrityError(f"stream {stream!r} differs")
-        start += len(written)
+        read = shard.features(stream, start, stop, dim=dim).view("<u2")
+        for written in batch:
+            if not np.array_equal(read[: len(written)], written.view("<u2")):
+                raise IntegrityError(f"stream {stream!r} differs")
+            read = read[len(written) :]
 
 
 def publish_image(

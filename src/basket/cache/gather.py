@@ -158,8 +158,10 @@ def gather_segments(
     dtypes = {"start_s": np.float64, "end_s": np.float64, "frames_valid": np.int32}
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(spans[:, 2])])
     columns = {name: np.empty(int(offsets[-1]), dtype) for name, dtype in dtypes.items()}
-    for shard in np.unique(spans[:, 0]).tolist():
-        chosen = np.flatnonzero(spans[:, 0] == shard)
+    order = storage_order(spans)
+    shards = spans[order, 0]
+    for shard in np.unique(shards).tolist():
+        chosen = order[slice(*np.searchsorted(shards, [shard, shard + 1]))]
         starts, lengths = spans[chosen, 1], spans[chosen, 2]
         first = int(starts.min())
         with open_shard(shard) as file:

@@ -19,6 +19,8 @@ from basket.cache.snapshot import Snapshot
 from basket.errors import FormatVersionError, IntegrityError
 
 Tell = Callable[[int, int], None]
+#: Features are read in pieces of this size, which bounds the memory.
+_PIECE_BYTES = 8 << 20
 
 
 def tell_nobody(_done: int, _total: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +51,13 @@ class DemoResult:
 
 
 def run_demo(
-    out: Path,
+    out: str | Path,
     *,
     players: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
-    say: Callable[[str], None],
-    progress: ProgressFactory,
+    say: Callable[[str], None] = lambda _sentence: None,
+    progress: ProgressFactory = lambda _what: nullcontext(lambda _done, _total, _details: None),
 ) -> DemoResult:
     """Simulate reels, extract, fit four heads on two feature sets, and report.
 
@@ -74,6 +74,7 @@ def run_demo(
     progress : callable
         Makes a progress line.
     """
+    out = Path(out)
     with progress("Filming") as report_progress:
         data = simulate_dataset(
             out / "basket",

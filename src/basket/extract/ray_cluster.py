@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from basket.errors import MissingDependencyError, UsageError
 from basket.extract.pipeline import usable_cores
 
 _CPUS_PER_ACTOR = 4
+_CONNECT_S = 10.0
 _OBJECT_STORE_BYTES = 100 << 20  # ids and counts: Ray's smallest is plenty
 
 
@@ -133,6 +135,7 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS")
+    _require_somebody(address)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address and address != "local":
@@ -146,12 +149,27 @@ def connected(address: str | None) -> Iterator[Any]:
                 **quiet,
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"at {address}" if address else "on this machine"
-        raise UsageError(
-            f"No Ray cluster can be reached {where} ({str(error).splitlines()[0]}); start one with "
-            "ray start --head, or leave --ray-address away to use this machine alone"
-        ) from error
+        raise _unreachable(address, error) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_somebody(address: str | None) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str | None, error: Exception) -> UsageError:
+    where = f"at {address}" if address else "on this machine"
+    return UsageError(
+        f"No Ray cluster can be reached {where} ({str(error).splitlines()[0]}); start one with "
+        "ray start --head, or leave --ray-address away to use this machine alone"
+    )

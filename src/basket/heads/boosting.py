@@ -53,14 +53,40 @@ class Grown:
     thresholds: Float
 
 
-def grow(recipe: Recipe, rows: TrainingRows) -> list[Grown]:
-    """Grow one booster per skill of ``rows``, which must have all its labels."""
+class Bins:
+    """Binned features of some rows, made when they are first needed.
+
+    Boosters that grow in different ways share one: what they share then are ``bins``, the rows,
+    and which of them are held out.
+    """
+
+    def __init__(self) -> None:
+        self._data: lightgbm.Dataset | None = None
+
+    def of(self, X: Array, params: dict[str, Any]) -> lightgbm.Dataset:
+        """The data set of these rows (n, P)."""
+        if self._data is None:
+            self._data = _bin(X, params)
+        return self._data
+
+
+def grow(recipe: Recipe, rows: TrainingRows, bins: Bins | None = None) -> list[Grown]:
+    """Grow one booster per skill of ``rows``, which must have all its labels.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    rows : TrainingRows
+    bins : Bins, optional
+        Of an earlier call with the same rows, number of bins and held-out share.
+    """
     rows = rows if recipe.patience else rows.learned()
     held = rows.held_out(recipe.validation_fraction) & (recipe.patience > 0)
     if (~held).sum() < 2 * recipe.params["min_data_in_leaf"]:
         # No split is possible, and LightGBM fails where a bag of rows comes out empty.
         return [_no_trees(recipe, rows, skill) for skill in range(rows.n_skills)]
-    data = _bin(rows.X[~held], {**recipe.params, "num_threads": recipe.threads})
+    params = {**recipe.params, "num_threads": recipe.threads}
+    data = (bins or Bins()).of(rows.X[~held], params)
     kind = _SoftmaxSkill if recipe.softmax else _Skill
     # Boosters side by side scale with the cores; threads within one wait for each other at every
     # leaf.

@@ -98,7 +98,8 @@ class Calibration:
     overall : Rate
         Over all skills and stated probabilities.
     guess : float
-        Share right when always naming each skill's most frequent training level.
+        Share right without looking: by always naming each skill's most frequent training level, or
+        by a blind guess among the levels where that does better.
     pooled : tuple of Rate
         Over all skills, by rising stated probability.
     skills : dict of str to tuple of Rate
@@ -203,12 +204,12 @@ def measure(
         player=np.broadcast_to(player[:, None], known.shape)[known],
     )
     skill_of = np.broadcast_to(np.arange(len(skills)), known.shape)[known]
-    guessed = level_counts.argmax(axis=1)
+    guessed, chance = level_counts.argmax(axis=1), 1.0 / held.proba.shape[2]
     return Calibration(
         videos=len(held.ids),
         players=len(set(held.groups)),
         overall=ratings.rate(0.0, 1.0),
-        guess=float((held.levels == guessed)[known].mean()) if known.any() else 0.0,
+        guess=max(float((held.levels == guessed)[known].mean()), chance) if known.any() else chance,
         pooled=ratings.curve(),
         skills={
             name: ratings.take(skill_of == index).curve()

@@ -7,7 +7,7 @@ penalty of each skill has the smallest loss on players it was not fitted on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from scipy.special import expit
 from basket.errors import UsageError
 from basket.heads import folds as fold_rules
 from basket.heads.base import HeadState, SkillHead, checked
-from basket.heads.linear_fit import Problems, Rotation, search
+from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
 from basket.heads.links import LINKS
 from basket.heads.partial import fit_partial, rising
 from basket.heads.rows import TrainingRows
@@ -30,8 +30,6 @@ LOSSES = ("cumulative", "coral", "corn")
 RELATIVE_PENALTIES = np.logspace(2.5, -3.5, 10)
 
 _PREDICT_ROWS = 8192
-#: Below this many numbers the search runs in double precision too: it costs nothing there.
-_SMALL_CELLS = 2_000_000
 #: Leading directions in which gaps between thresholds may depend on the features.
 _PARTIAL_DIRECTIONS = 32
 
@@ -60,7 +58,7 @@ class CumulativeHead(SkillHead):
         Player-grouped folds for choosing the penalty.
     class_weight : "balanced", mapping or sequence, optional
         Weight of each level.
-    tolerance : float, default=1e-10
+    tolerance : float, default=1e-12
         Of the final fit, in nats per row.
     seed : int, default=0
         Deals the players out to the folds.
@@ -102,7 +100,7 @@ class CumulativeHead(SkillHead):
         standardize: bool = True,
         folds: int = 5,
         class_weight: str | Mapping[Any, float] | Sequence[float] | None = None,
-        tolerance: float = 1e-10,
+        tolerance: float = 1e-12,
         seed: int = 0,
     ) -> None:
         self.n_levels = n_levels
@@ -122,22 +120,54 @@ class CumulativeHead(SkillHead):
         tags.classifier_tags.poor_score = True
         return tags
 
+    def _split_seed(self) -> int:
+        # With one penalty there is nothing to choose, and no fold is dealt.
+        return self.seed if self._chooses() else 0
+
+    def _own_parameters(self) -> frozenset[str]:
+        own = frozenset({"penalties", "tolerance"})
+        return own if self._chooses() else own | {"seed"}
+
+    def _chooses(self) -> bool:
+        return self.penalties is None or len(np.ravel(self.penalties)) > 1
+
     def _fit(self, rows: TrainingRows) -> None:
-        self._check_parameters()
+        self._fit_many([self], rows)
+
+    @classmethod
+    def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
+        """Rotate the features once; heads of one penalty each are a path, from strong to weak."""
+        weight = float(rows.learned().weights.sum())
+        for head in heads:
+            head._check_parameters()
+            head._make_room(rows)
+        path = sorted(heads, key=lambda head: -float(head._candidates(weight).max()))
+        for skills, part in rows.by_missingness():
+            rotated = RotatedRows(part, standardize=path[0].standardize)
+            problems = path[0]._problems(
+                rotated.learned, rotated.exact, rotated.rotation.values, rotated.learned.cells
+            )
+            last = problems.start
+            for head in path:
+                start = problems.start if head._chooses() else last
+                last = head._fit_part(skills, rotated, problems, start)
+        for head in heads:
+            head._flatten()
+
+    def _make_room(self, rows: TrainingRows) -> None:
         width, per_skill = rows.X.shape[1], self._scores_per_skill(rows.n_levels)
         self.coef_: Float = np.zeros((width, rows.n_skills, per_skill))
         self.intercept_: Float = np.zeros((rows.n_skills, per_skill))
         self.thresholds_ = np.zeros((rows.n_skills, rows.n_levels - 1))
         self.penalties_ = np.zeros(rows.n_skills)
+        self.losses_ = np.zeros((len(self._candidates(1.0)), rows.n_skills))
         self.gap_slopes_: Float = np.zeros((width, rows.n_skills, rows.n_levels - 2))
         self.gap_offsets_ = np.zeros((rows.n_skills, rows.n_levels - 2))
-        losses: dict[int, Float] = {}
-        for skills, part in rows.by_missingness():
-            losses.update(zip(skills, self._fit_part(skills, part).T, strict=True))
-        self.losses_ = np.stack([losses[skill] for skill in range(rows.n_skills)], axis=1)
-        self.coef_ = self.coef_.reshape(width, -1)
+
+    def _flatten(self) -> None:
+        self.coef_ = self.coef_.reshape(len(self.coef_), -1)
         self.intercept_ = self.intercept_.ravel()
-        self.gap_slopes_ = self.gap_slopes_.reshape(width, -1)
+        self.gap_slopes_ = self.gap_slopes_.reshape(len(self.gap_slopes_), -1)
 
     def _check_parameters(self) -> None:
         if self.loss not in LOSSES or self.link not in LINKS:
@@ -153,34 +183,31 @@ class CumulativeHead(SkillHead):
     def _scores_per_skill(self, n_levels: int) -> int:
         return n_levels - 1 if self.loss == "corn" else 1
 
-    def _fit_part(self, skills: npt.NDArray[np.int64], part: TrainingRows) -> Float:
-        """Fit skills that share their rows; returns the loss of each penalty and skill."""
-        learned = part.learned()
-        rotation = Rotation.of(learned.X, learned.weights, standardize=self.standardize)
+    def _fit_part(
+        self, skills: npt.NDArray[np.int64], rotated: RotatedRows, problems: Problems, start: Float
+    ) -> Float:
+        """Fit skills that share their rows, beginning at ``start``; returns the parameters."""
+        part, learned = rotated.part, rotated.learned
         penalties = self._candidates(float(learned.weights.sum()))
-        losses = np.zeros((len(penalties), part.n_skills))
         if len(penalties) > 1:
-            losses = self._search(part, rotation, penalties)
-        chosen = penalties[losses.argmin(axis=0)]
+            self.losses_[:, skills] = self._search(rotated, penalties)
+        chosen = penalties[self.losses_[:, skills].argmin(axis=0)]
         self.penalties_[skills] = chosen
-        Z = rotation.apply(learned.X, np.float64)
-        problems = self._problems(learned, Z, rotation.values, learned.cells)
         each = np.repeat(chosen, self._scores_per_skill(part.n_levels))
-        parameters = problems.solve(each, problems.start, tolerance=self.tolerance)
-        self._keep(skills, rotation, parameters, part.n_levels)
+        parameters = problems.solve(each, start, tolerance=self.tolerance)
+        self._keep(skills, rotated.rotation, parameters, part.n_levels)
         if self.partial and part.n_levels > 2:
-            self._fit_gaps(skills, learned, rotation, Z)
-        return losses
+            self._fit_gaps(skills, learned, rotated.rotation, rotated.exact)
+        return parameters
 
-    def _search(self, part: TrainingRows, rotation: Rotation, penalties: Float) -> Float:
+    def _search(self, rotated: RotatedRows, penalties: Float) -> Float:
         """Held-out loss (n_penalties, n_skills) on player-grouped folds or the given rows."""
-        held = self._held_masks(part)
-        dtype = np.float64 if part.X.size < _SMALL_CELLS else np.float32
-        Z, cells = rotation.apply(part.X, dtype), part.cells
+        part = rotated.part
+        held, cells = self._held_masks(part), part.cells
         per_skill = self._scores_per_skill(part.n_levels)
         fitted = np.concatenate([cells * ~mask[:, None] for mask in held], axis=1)
         judged = np.concatenate([cells * mask[:, None] for mask in held], axis=1)
-        problems = self._problems(part, Z, rotation.values, fitted)
+        problems = self._problems(part, rotated.rough, rotated.rotation.values, fitted)
         if self.loss == "corn":
             judged = _at_or_above(part.levels, judged, part.n_levels)
         found = search(problems, list(judged.T), penalties)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,22 @@ from basket.heads.booster_text import check_booster_text
 from basket.heads.exceedance import level_probabilities
 from basket.heads.rows import TrainingRows
 
+if TYPE_CHECKING:
+    from basket.heads.boosting import Bins
+
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
 
 OBJECTIVES = ("cumulative", "frank-hall", "multiclass")
 
 _SMALL_CELLS = 2_000_000
+#: What the binning and the held-out players do not depend on.
+_GROWTH = frozenset(
+    {
+        "objective", "rounds", "learning_rate", "leaves", "min_data_in_leaf", "feature_fraction",
+        "row_fraction", "l2", "threads",
+    }
+)  # fmt: skip
 
 
 class GbdtHead(SkillHead):
@@ -126,32 +136,59 @@ class GbdtHead(SkillHead):
         self.class_weight = class_weight
         self.seed = seed
 
+    def _own_parameters(self) -> frozenset[str]:
+        return _GROWTH
+
     def _fit(self, rows: TrainingRows) -> None:
+        self._fit_many([self], rows)
+
+    @classmethod
+    def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
+        """Bin the features once for all heads; boosters themselves have nothing to share."""
+        from basket.heads.boosting import Bins
+
+        first = heads[0]
+        for head in heads:
+            head._check_parameters()
+        if first.pca is not None:
+            mean, components = principal_components(rows.learned(), first.pca)
+            for head in heads:
+                head.mean_, head.components_ = mean, components
+            rows = replace(rows, X=first._reduced(rows.X))
+        texts: list[dict[int, str]] = [{} for _ in heads]
+        for head in heads:
+            n_boosters = rows.n_skills * head._boosters_per_skill()
+            head.thresholds_ = np.zeros((n_boosters, head._offsets_per_booster()))
+        for skills, part in rows.by_missingness():
+            bins = Bins()
+            for head, text in zip(heads, texts, strict=True):
+                text |= head._grow(skills, part, bins)
+        for head, text in zip(heads, texts, strict=True):
+            head._set_boosters(text)
+
+    def _grow(
+        self, skills: npt.NDArray[np.int64], part: TrainingRows, bins: Bins
+    ) -> dict[int, str]:
+        """Boosters of skills that share their rows; sets their offsets."""
         from basket.heads.boosting import Recipe, grow
 
-        self._check_parameters()
-        if self.pca is not None:
-            self.mean_, self.components_ = principal_components(rows.learned(), self.pca)
-            rows = replace(rows, X=self._reduced(rows.X))
-        per_skill, n_offsets = self._boosters_per_skill(), self._offsets_per_booster()
-        self.thresholds_ = np.zeros((rows.n_skills * per_skill, n_offsets))
+        recipe = Recipe(
+            params=self._lightgbm_params(*_learned_shape(part)),
+            rounds=self.rounds,
+            patience=self.patience,
+            validation_fraction=self.validation_fraction,
+            softmax=self.objective == "multiclass",
+            threads=self._threads(part.X.size),
+        )
+        if self.objective == "frank-hall":
+            part = _questions(part)
+        per_skill = self._boosters_per_skill()
+        boosters = (skills[:, None] * per_skill + np.arange(per_skill)).ravel()
         grown: dict[int, str] = {}
-        for skills, part in rows.by_missingness():
-            recipe = Recipe(
-                params=self._lightgbm_params(*_learned_shape(part)),
-                rounds=self.rounds,
-                patience=self.patience,
-                validation_fraction=self.validation_fraction,
-                softmax=self.objective == "multiclass",
-                threads=self._threads(part.X.size),
-            )
-            if self.objective == "frank-hall":
-                part = _questions(part)
-            boosters = (skills[:, None] * per_skill + np.arange(per_skill)).ravel()
-            for booster, result in zip(boosters.tolist(), grow(recipe, part), strict=True):
-                self.thresholds_[booster] = result.thresholds
-                grown[booster] = result.text
-        self._set_boosters(grown)
+        for booster, result in zip(boosters.tolist(), grow(recipe, part, bins), strict=True):
+            self.thresholds_[booster] = result.thresholds
+            grown[booster] = result.text
+        return grown
 
     def _check_parameters(self) -> None:
         if self.objective not in OBJECTIVES:

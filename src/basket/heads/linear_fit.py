@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from scipy.linalg import eigh
 
 from basket.heads.links import Link, _sigmoid
 from basket.heads.newton_path import Index, minimise
+from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
@@ -28,6 +30,9 @@ Levels = npt.NDArray[np.int64]
 #: One invented row in this many units of weight, spread over the levels, keeps the threshold of a
 #: level that never occurs finite.
 PSEUDO_WEIGHT = 1e-9
+
+#: Below this many numbers the search runs in double precision too: it costs nothing there.
+_SMALL_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,39 @@ class Rotation:
     def back(self, coef: Float) -> Float:
         """Coefficients (J, r) of rotated columns as those of raw features, (J, P)."""
         return np.asarray((coef @ self.vectors.T) * self.scale)
+
+
+class RotatedRows:
+    """Rows and their rotation, computed once for all heads that are fitted to them.
+
+    Parameters
+    ----------
+    part : TrainingRows
+        Every skill is labelled in every row.
+    standardize : bool
+
+    Attributes
+    ----------
+    learned : TrainingRows
+        Those to learn from.
+    rotation : Rotation
+        Of these.
+    """
+
+    def __init__(self, part: TrainingRows, *, standardize: bool) -> None:
+        self.part, self.learned = part, part.learned()
+        self.rotation = Rotation.of(self.learned.X, self.learned.weights, standardize=standardize)
+
+    @cached_property
+    def exact(self) -> Float:
+        """Rows to learn from, rotated, float64, (n_learned, r)."""
+        return self.rotation.apply(self.learned.X, np.float64)
+
+    @cached_property
+    def rough(self) -> Array:
+        """All rows, rotated, (n, r): in single precision where double would cost something."""
+        small = self.part.X.size < _SMALL_CELLS
+        return self.rotation.apply(self.part.X, np.float64 if small else np.float32)
 
 
 class Problems:

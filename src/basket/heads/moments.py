@@ -78,6 +78,38 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """Products of levels and predictions on held-out rows, both without the training mean.
+
+    Parameters
+    ----------
+    yy : ndarray, (n_skills,)
+        Sum of the squared levels.
+    yf, ff : ndarray, (n_penalties, n_skills)
+        Sums of their products with the predictions, and of the squared predictions.
+    """
+
+    yy: Float
+    yf: Float
+    ff: Float
+
+    def __add__(self, other: Fit) -> Fit:
+        return Fit(self.yy + other.yy, self.yf + other.yf, self.ff + other.ff)
+
+    @property
+    def errors(self) -> Float:
+        """Sum of squared errors, (n_penalties, n_skills)."""
+        return np.asarray(self.yy - 2 * self.yf + self.ff)
+
+    @property
+    def errors_at_best_slope(self) -> Float:
+        """Sum of squared errors once a factor >= 0 has rescaled the predictions."""
+        known = self.ff > 0
+        explained = np.maximum(self.yf, 0.0) ** 2 / np.where(known, self.ff, 1.0)
+        return np.asarray(self.yy - np.where(known, explained, 0.0))
+
+
+@dataclass(frozen=True)
 class Spectrum:
     """The ridge solutions of all penalties, in the eigenvectors of the standardised Gram matrix.
 
@@ -105,24 +137,28 @@ class Spectrum:
         weights = self.projected / (self.values[:, None] + penalties)
         return self.scale[:, None] * (self.vectors @ weights)
 
-    def errors_on_moments(self, held: Moments, penalties: Float) -> Float:
-        """Sum of squared errors on rows of which only moments are known, (n_penalties, S)."""
+    def fit_to_moments(self, held: Moments, penalties: Float) -> Fit:
+        """How the solutions fit rows of which only moments are known."""
         xx, xy, yy = held.around(self.mean, self.y_mean)
         basis = self.scale[:, None] * self.vectors
         weights = self._path(penalties)
         flat = weights.reshape(weights.shape[0], np.prod(weights.shape[1:]))
         quadratic = (flat * ((basis.T @ xx @ basis) @ flat)).sum(axis=0)
         linear = np.einsum("rls,rs->ls", weights, basis.T @ xy)
-        return np.asarray(yy - 2 * linear + quadratic.reshape(linear.shape))
+        return Fit(yy, linear, quadratic.reshape(linear.shape))
 
-    def errors_on_rows(self, X: Float, Y: Float, row_weights: Float, penalties: Float) -> Float:
-        """Sum of squared errors on rows, (n_penalties, n_skills)."""
+    def fit_to_rows(self, X: Float, Y: Float, row_weights: Float, penalties: Float) -> Fit:
+        """How the solutions fit rows."""
         weights = self._path(penalties)
         directions = ((X - self.mean) * self.scale) @ self.vectors
         predicted = directions @ weights.reshape(weights.shape[0], np.prod(weights.shape[1:]))
         predicted = predicted.reshape(len(X), *weights.shape[1:])
-        residual = (Y - self.y_mean)[:, None, :] - predicted
-        return np.asarray(np.einsum("n,nls->ls", row_weights, residual**2))
+        levels = Y - self.y_mean
+        return Fit(
+            row_weights @ levels**2,
+            np.einsum("n,ns,nls->ls", row_weights, levels, predicted, optimize=True),
+            np.einsum("n,nls->ls", row_weights, predicted**2),
+        )
 
     def _path(self, penalties: Float) -> Float:
         """Weights of every penalty and skill, (r, n_penalties, n_skills)."""

@@ -3,9 +3,9 @@
 What is regressed on the features is the level, or each of the K-1 indicators "above level k". All
 penalties, skills and indicators share one eigendecomposition per fold
 (:mod:`basket.heads.ridge_search`). The penalty of each skill has the smallest squared error over
-player-grouped folds. The same out-of-fold scores then fit, per skill, one slope and K-1 thresholds
-of a cumulative logit (per indicator, a slope and one threshold), so the probabilities know how far
-the scores can be trusted.
+player-grouped folds, with scores rescaled as the link will rescale them. The same out-of-fold
+scores then fit, per skill, one slope and K-1 thresholds of a cumulative logit (per indicator, a
+slope and one threshold), so the probabilities know how far the scores can be trusted.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class RidgeHead(SkillHead):
     penalties_ : ndarray, float64, (n_active,)
         The chosen penalty of each learned skill.
     errors_ : ndarray, float64, (n_penalties, n_active)
-        Out-of-fold sum of squared errors of each candidate.
+        Out-of-fold sum of squared errors of each candidate, its scores rescaled at best.
     coef_ : ndarray, float64, (P, n_active), or (P, n_active * (K-1)) with ``thresholds``
         Change of the latent score (in logits) per unit of a feature.
     intercept_ : ndarray, float64
@@ -140,7 +140,9 @@ class RidgeHead(SkillHead):
                 standardize=first.standardize,
                 targets=first._targets(part),
             )
-            errors = search.errors.reshape(len(union), len(skills), -1).sum(axis=2)
+            # The link rescales the scores, so only their direction is judged: what a strong penalty
+            # takes from their size it gives back.
+            errors = search.errors_at_best_slope.reshape(len(union), len(skills), -1).sum(axis=2)
             places = [np.searchsorted(-union, -each) for each in candidates]
             chosen = [place[errors[place].argmin(axis=0)] for place in places]
             for head, place in zip(heads, places, strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.heads import folds as fold_rules
-from basket.heads.moments import Moments, Spectrum, dual_spectrum, primal_spectrum
+from basket.heads.moments import Fit, Moments, Spectrum, dual_spectrum, primal_spectrum
 from basket.heads.rows import TrainingRows
 
 Float = npt.NDArray[np.float64]
@@ -39,6 +39,8 @@ class RidgeSearch:
     ----------
     errors : ndarray, float64, (n_penalties, T)
         Out-of-fold sum of squared errors.
+    errors_at_best_slope : ndarray, float64, (n_penalties, T)
+        The same once one factor >= 0 has rescaled the scores of all folds.
     fold : ndarray, int64, (n,)
         Fold of each row.
     """
@@ -59,6 +61,7 @@ class RidgeSearch:
         self.fold = fold_rules.folds_of(part.keys, n_folds)
         self.folds = range(int(self.fold.max()) + 1)
         self.errors = np.zeros((len(penalties), self.targets.shape[1]))
+        self.errors_at_best_slope = self.errors
         self.spectra: list[Spectrum] = []
         self.total: Moments | None = None
         if len(part.X) > part.X.shape[1]:
@@ -107,19 +110,27 @@ class RidgeSearch:
         self.total = reduce(add, held)
         if len(held) == 1:
             return
+        fits = []
         for moments in held:
             spectrum = primal_spectrum(
                 self.total - moments, self.total, standardize=self.standardize
             )
-            self.errors += spectrum.errors_on_moments(moments, self.penalties)
+            fits.append(spectrum.fit_to_moments(moments, self.penalties))
             self.spectra.append(spectrum)
+        self._judge(fits)
 
     def _search_dual(self) -> None:
+        fits = []
         for fold in self.folds:
             train, test = self._rows(self.fold != fold), self._rows(self.fold == fold)
             spectrum = dual_spectrum(*train, standardize=self.standardize)
-            self.errors += spectrum.errors_on_rows(*test, self.penalties)
+            fits.append(spectrum.fit_to_rows(*test, self.penalties))
             self.spectra.append(spectrum)
+        self._judge(fits)
+
+    def _judge(self, fits: list[Fit]) -> None:
+        whole = reduce(add, fits)
+        self.errors, self.errors_at_best_slope = whole.errors, whole.errors_at_best_slope
 
     def _rows(self, mask: Any) -> tuple[Float, Float, Float]:
         """Shifted features, targets and weights of some rows, float64."""

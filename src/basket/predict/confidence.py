@@ -32,7 +32,7 @@ def verdict(calibration: Calibration | None) -> Verdict:
         return Verdict(
             "Nobody measured how often this run is right",
             (
-                "No players were set aside when it was fitted: the percentages are its own opinion.",
+                "No players were set aside when it was fitted: the percentages are its own view.",
                 "Fit it again with basket fit-head to have them checked.",
             ),
             "none",
@@ -46,7 +46,7 @@ def verdict(calibration: Calibration | None) -> Verdict:
     )
     details = (
         counted,
-        f"Always naming each skill's most frequent level: {calibration.guess:.0%}.",
+        f"Without looking at the reel, a guess would be right in {calibration.guess:.0%}.",
     )
     if low <= calibration.guess:
         return Verdict("Not shown to be better than guessing", details, "none")

@@ -52,6 +52,7 @@ def _environment() -> Environment:
     env = environment("basket.predict")
     env.globals["verdict"] = verdict
     env.filters["time_code"] = time_code
+    env.filters["lower_first"] = lambda text: text[:1].lower() + text[1:]
     return env
 
 

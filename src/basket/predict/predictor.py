@@ -163,8 +163,8 @@ class Predictor:
     weights : mapping of str to path or str, optional
         Backbone name (or family) to a checkpoint, where the recorded one is not at hand. The empty
         name is the only network.
-    device : str, default="cpu"
-    precision : str, default="fp32"
+    device, precision : str, default="auto"
+        See ``basket extract``.
     prompts : PromptBank, optional
         Of the stream ``prompts``, where the run was fitted with a bank of the user's own.
     workers : int, optional
@@ -180,8 +180,8 @@ class Predictor:
         cache: FeatureCache | None = None,
         scratch: Path | None = None,
         weights: Mapping[str, str | Path] | None = None,
-        device: str = "cpu",
-        precision: str = "fp32",
+        device: str = "auto",
+        precision: str = "auto",
         prompts: PromptBank | None = None,
         workers: int | None = None,
         say: Callable[[str], None] = lambda _: None,

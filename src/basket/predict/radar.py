@@ -11,6 +11,9 @@ RADIUS = 62.0
 _INNER = 0.12
 #: Between these shares of the probability lies the band: the run holds it four in five.
 _LOW, _HIGH = 0.1, 0.9
+#: Characters of a name that stay on one line, and the height of a line.
+_ONE_LINE = 11
+LINE = 12.0
 
 Point = tuple[float, float]
 
@@ -29,7 +32,8 @@ class Radar:
         Points of the polygon of each level, from poor to excellent.
     axes : tuple of (x, y)
         Ends of the axes.
-    labels : tuple of (x, y, anchor, text)
+    labels : tuple of (x, y, anchor, lines)
+        Names in one or two lines.
     dots : tuple of (x, y)
         Corners of the outline.
     description : str
@@ -40,7 +44,7 @@ class Radar:
     band: str
     rings: tuple[str, ...]
     axes: tuple[Point, ...]
-    labels: tuple[tuple[float, float, str, str], ...]
+    labels: tuple[tuple[float, float, str, tuple[str, ...]], ...]
     dots: tuple[Point, ...]
     description: str
 
@@ -66,7 +70,9 @@ def radar(
     if n < 3:
         return None
     top = len(probabilities[0]) - 1
-    angles = [2 * math.pi * index / n - math.pi / 2 for index in range(n)]
+    # Four axes stand as a cross of diagonals: beside an upright one, names have no room.
+    turn = math.pi / 4 if n == 4 else math.pi / 2
+    angles = [2 * math.pi * index / n - turn for index in range(n)]
 
     def at(place: float, angle: float) -> Point:
         radius = RADIUS * (_INNER + (1 - _INNER) * place / top)
@@ -101,11 +107,27 @@ def _quantile(shares: Sequence[float], part: float) -> float:
     return len(shares) - 1.0
 
 
-def _label(name: str, angle: float) -> tuple[float, float, str, str]:
+def _label(name: str, angle: float) -> tuple[float, float, str, tuple[str, ...]]:
     x, y = (RADIUS + 9) * math.cos(angle), (RADIUS + 9) * math.sin(angle)
-    anchor = "middle" if abs(x) < 8 else "start" if x > 0 else "end"
-    # Text hangs from its baseline: above the chart it stands higher, below it lower.
-    return round(x, 1), round(y + (0 if y < -8 else 9 if y > 8 else 4), 1), anchor, name
+    lines = _lines(name)
+    diagonal = abs(abs(x) - abs(y)) < 1
+    anchor = "middle" if abs(x) < 8 or diagonal else "start" if x > 0 else "end"
+    # Text hangs from its baseline: above the chart its last line, below it its first.
+    above = (len(lines) - 1) * LINE
+    return round(x, 1), round(y - above if y < -8 else y + 9 if y > 8 else y, 1), anchor, lines
+
+
+def _lines(name: str) -> tuple[str, ...]:
+    """A name in two lines where it is long and can be parted.
+
+    >>> _lines("Offensive Consistency"), _lines("Contested-shots"), _lines("Fouls")
+    (('Offensive', 'Consistency'), ('Contested-', 'shots'), ('Fouls',))
+    """
+    cuts = [at for at, letter in enumerate(name[:-1], start=1) if letter in " -"]
+    if len(name) <= _ONE_LINE or not cuts:
+        return (name,)
+    cut = min(cuts, key=lambda at: abs(at - len(name) / 2))
+    return name[:cut].rstrip(), name[cut:].lstrip()
 
 
 def _pair(point: Point) -> str:

@@ -20,6 +20,7 @@ from basket.cache import FeatureCache, FeatureSet, VideoFeatures, VideoRow, open
 from basket.dataset.prompts import PromptBank
 from basket.errors import Interrupted
 from basket.extract.decoding import Source
+from basket.extract.device import choose_device
 from basket.extract.pipeline import extract
 from basket.extract.segments import SegmentPlan
 from basket.extract.summary import Progress
@@ -94,8 +95,8 @@ class Gathering:
     cache: FeatureCache | None = None
     scratch: Path | None = None
     weights: Mapping[str, str | Path] = field(default_factory=dict)
-    device: str = "cpu"
-    precision: str = "fp32"
+    device: str = "auto"
+    precision: str = "auto"
     prompts: PromptBank | None = None
     workers: int | None = None
     say: Say = lambda _: None
@@ -179,12 +180,14 @@ class Gathering:
         if not present:
             return {}, failed
         start = time.perf_counter()
+        # Only now: looking for a GPU imports torch, which cached features never need.
+        device, precision = choose_device(self.device, self.precision)
         if self._backbones is None:
             self._backbones = backbones_of_run(
                 self.run,
                 weights=self.weights,
-                device=self.device,
-                precision=self.precision,
+                device=device,
+                precision=precision,
                 prompts=self.prompts,
             )
         self.seconds["load"] = time.perf_counter() - start
@@ -198,10 +201,10 @@ class Gathering:
                     backbones=[self._backbones[position] for position in positions],
                     plan=plan,
                     cache=cache,
-                    device=self.device,
+                    device=device,
                     workers=self.workers,
                     retry_failed=True,
-                    provenance={"precision": self.precision},
+                    provenance={"precision": precision},
                     on_progress=self.on_progress,
                 )
             except Interrupted as error:

@@ -157,13 +157,14 @@ def yuv_to_rgb(
     Notes
     -----
     ITU-R BT.601 and BT.709. Every product is rounded down before they are added, because FFmpeg's
-    vectorised conversion does so: rounding to nearest would be brighter by one grey level.
+    vectorised conversion does so: rounding to nearest would be brighter by one grey level. White
+    is 254 there, and here.
 
     Examples
     --------
     >>> grey = np.full((1, 1), 128, np.uint8)
     >>> yuv_to_rgb(np.full((1, 1), 235, np.uint8), grey, grey, luma_weights=(0.299, 0.114))
-    array([[[255, 255, 255]]], dtype=uint8)
+    array([[[254, 254, 254]]], dtype=uint8)
     """
     of_red, of_blue = luma_weights
     of_green = 1 - of_red - of_blue
