@@ -39,7 +39,8 @@ import numpy.typing as npt
 
 from basket.cache import FeatureSet, FeatureSetSpec, VideoFeatures, VideoRow, open_cache, pack
 from basket.cache.features import RaggedFeatures
-from basket.heads.pooling import pool, pool_feature_set
+from basket.heads.pooling import pool
+from basket.heads.streaming import pool_feature_set
 
 SEGMENTS, DIM, PER_SHARD = 34, 768, 16
 ROUND = 64 * PER_SHARD
@@ -213,7 +214,9 @@ def read_cache(cache: Path, ids: list[str]) -> int:
 
 def pool_cache(cache: Path, ids: list[str]) -> npt.NDArray[np.float32]:
     feature_set = open_cache(cache)["bench"]
-    return pool_feature_set(feature_set, ids, "pooled", POOLING, block_bytes=BLOCK_BYTES)
+    return pool_feature_set(
+        feature_set, ids, "pooled", POOLING, block_bytes=BLOCK_BYTES, keep=False
+    )
 
 
 def write_per_video(path: Path, videos: int) -> Path:
@@ -254,7 +257,12 @@ def read_and_report(cache: Path) -> int:
     """Read and pool everything and say how much memory that took."""
     feature_set = open_cache(cache)["bench"]
     pool_feature_set(
-        feature_set, list(feature_set.video_ids), "pooled", POOLING, block_bytes=BLOCK_BYTES
+        feature_set,
+        list(feature_set.video_ids),
+        "pooled",
+        POOLING,
+        block_bytes=BLOCK_BYTES,
+        keep=False,
     )
     print(json.dumps({"resident_mb": peak_resident_mb()}))
     return 0

@@ -32,7 +32,7 @@ from reel import FPS, reel
 
 from basket.errors import MissingDependencyError
 from basket.extract.backbones.base import FrameGeometry
-from basket.extract.clips import resize_frame, segments_of
+from basket.extract.clips import pictures_of, segments_of
 from basket.extract.decode.decord import open_decord
 from basket.extract.decode.pyav import open_pyav
 from basket.extract.decode.torchcodec import open_torchcodec
@@ -182,7 +182,7 @@ def compare_pictures(seconds: float, n_frames: int = 12) -> bool:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     with open_pyav(reel(seconds)) as video:
         times_s = np.linspace(0, video.info.duration_s, n_frames)
-        frames = [shown.rgb for shown in video.frames_at(times_s)]
+        frames = list(video.frames_at(times_s))
     print(f"pictures against the processors of transformers {version('transformers')}, of 255:")
     worst = 0.0
     for name, (family, values) in PROCESSORS.items():
@@ -198,9 +198,10 @@ def compare_pictures(seconds: float, n_frames: int = 12) -> bool:
         )
         differences = []
         for frame in frames:
-            theirs = processor([frame] if family == "VideoMAE" else frame, return_tensors="np")
+            given = [frame.rgb] if family == "VideoMAE" else frame.rgb
+            theirs = processor(given, return_tensors="np")
             theirs = np.asarray(theirs["pixel_values"]).reshape(3, 224, 224).transpose(1, 2, 0)
-            differences.append(np.abs(resize_frame(frame, geometry)[0] - theirs.astype(float)))
+            differences.append(np.abs(pictures_of(frame, geometry)[0] - theirs.astype(float)))
         mean, largest = np.mean(differences), np.max(differences)
         worst = max(worst, float(mean))
         print(f"  {name:10s} {geometry.resample:8s} mean {mean:.3f}  largest {largest:.0f}")

@@ -50,6 +50,7 @@ class Players:
     posterior: np.ndarray
 
     def pooled(self, pooling: str) -> Any:
+        """One row per player, or the segments."""
         if pooling == "segments":
             return self.segments
         starts = range(0, len(self.segments), BLOCK)
@@ -116,11 +117,11 @@ def scores(proba: np.ndarray, levels: np.ndarray, rules: DecisionRules) -> dict[
 
 def misses(found: dict[str, float], best: dict[str, float]) -> list[str]:
     """Metrics in which a head stays below what is wanted."""
+    sign = {name: 1 if metrics.HIGHER_IS_BETTER[name] else -1 for name in WANTED}
     return [
         name
         for name, share in WANTED.items()
-        if (found[name] < share * best[name]) == metrics.HIGHER_IS_BETTER[name]
-        and found[name] != share * best[name]
+        if sign[name] * (found[name] - share * best[name]) < 0
     ]
 
 

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from basket import __version__, cli_combine, cli_hub, cli_sweep
+from basket import __version__, cli_cluster, cli_combine, cli_hub, cli_sweep
 from basket.cli_cache import cache_app, tell_verbose_to
+from basket.cli_track import Track, send
 from basket.errors import BasketError, UsageError
 
 _verbose = False
@@ -236,6 +237,14 @@ def extract(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try videos again that failed before.")
     ] = False,
+    hash_sources: Annotated[
+        bool,
+        typer.Option(
+            "--hash-sources",
+            help="Go by the content of video files rather than their size and time.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what it would cost; write nothing.")
     ] = False,
@@ -284,6 +293,7 @@ def extract(
         "shard": _shard(shard),
         "limit": limit,
         "retry_failed": retry_failed,
+        "hash_sources": hash_sources,
         "say": output.note,
     }
     if dry_run:
@@ -411,6 +421,7 @@ def fit_head(
     out: Annotated[
         Path | None, typer.Option(help="Run folder to make; by default runs/<time>-<digest>.")
     ] = None,
+    track: Track = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -445,6 +456,7 @@ def fit_head(
         )
     document = run_document(run)
     output.result(document, *fit_tables(document))
+    send(run, track, output=output)
 
 
 cli_combine.add_to(app, verbose_is=_remember_verbose)
@@ -471,6 +483,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="HTML file to write (JSON and markdown beside it).")
     ] = None,
+    track: Track = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -504,6 +517,7 @@ def evaluate(
     )
     if report is not None:
         output.note(f"Report: {report}")
+    send(found, track, output=output)
 
 
 @app.command()
@@ -637,6 +651,7 @@ def demo(
 
 
 cli_sweep.add_to(app, verbose_is=_remember_verbose)
+cli_cluster.add_to(app, verbose_is=_remember_verbose)
 cli_hub.add_to(app)
 
 

@@ -86,6 +86,10 @@ def status(
     labels: Labels = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="How far all writers are, until nobody is at work.")
+    ] = False,
+    every: Annotated[float, typer.Option(help="With --watch: seconds between looks.")] = 5.0,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -97,6 +101,20 @@ def status(
     from basket.console import Output
     from basket.console_cache import status_tables
 
+    if watch:
+        from basket import workflows_cluster
+        from basket.console_watch import show_progress
+
+        looks = workflows_cluster.watch_cache(
+            cache,
+            names=names or (),
+            labels=labels or (),
+            video_root=video_root,
+            n_levels=levels,
+            every_s=every,
+        )
+        show_progress(Output(json), looks)
+        return
     found = workflows_cache.list_cache(
         cache, names=names or (), labels=labels or (), video_root=video_root, n_levels=levels
     )

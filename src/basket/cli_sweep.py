@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from basket.cli_track import Track, send
 from basket.errors import UsageError
 
 Json = Annotated[
@@ -117,6 +118,7 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Folder of the sweep; run again to continue.")] = Path(
         "sweep"
     ),
+    track: Track = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -167,6 +169,7 @@ def sweep(
             on_progress=report,
         )
     output.result(found.to_json(), *sweep_tables(found))
+    send(found, track, output=output)
 
 
 def leaderboard(

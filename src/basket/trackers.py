@@ -111,7 +111,7 @@ def track(result: Run | EvaluationReport | SweepSummary, tracker: str) -> Tracke
             f"install 'basket[{tracker}]'",
         )
     except Exception as error:  # noqa: BLE001 - a tracker's failure of any kind is told, not raised
-        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        what = _text((str(error).strip() or type(error).__name__).splitlines()[0])
         return Tracked(
             tracker,
             where,
@@ -210,11 +210,11 @@ def _to_tensorboard(entry: Entry) -> str:
     from torch.utils.tensorboard import SummaryWriter
 
     folder = f"tensorboard/{entry.name}"
-    with SummaryWriter(folder) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(folder) as writer:
         for name, value in entry.metrics.items():
-            writer.add_scalar(name, value, 0)  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, 0)
         means = {name: value for name, value in entry.metrics.items() if name.endswith("/mean")}
-        writer.add_hparams(  # type: ignore[no-untyped-call]
+        writer.add_hparams(
             {name: _text(value) for name, value in entry.params.items()},
             {f"hparam/{name}": value for name, value in means.items()},
             run_name=".",

@@ -118,6 +118,7 @@ def extract_features(
     actors: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
+    hash_sources: bool = False,
     n_levels: int = N_LEVELS,
     say: Say = _silent,
     on_progress: Callable[[Progress], None] | None = None,
@@ -162,6 +163,10 @@ def extract_features(
         Only the first so many videos.
     retry_failed : bool, default=False
         Try videos again that failed before.
+    hash_sources : bool, default=False
+        Record the SHA-256 of each source file; where one is recorded, it decides whether a video
+        is done: a copy with another time is the same video, and a file replaced by one of the same
+        size and time is not. Reads every file once more.
     n_levels : int, default=5
         K of the label files.
     say : callable
@@ -210,6 +215,7 @@ def extract_features(
         limits=WorkerLimits(timeout_s=timeout_s),
         batch_size=batch_size,
         retry_failed=retry_failed,
+        hash_sources=hash_sources,
         say=say,
         on_progress=on_progress,
     )
@@ -223,13 +229,14 @@ def estimate_extraction(
     decoder: str = "auto",
     workers: int | None = None,
     retry_failed: bool = False,
+    hash_sources: bool = False,
     **what: Any,
 ) -> Estimate:
     """Tell what :func:`extract_features` with the same arguments would cost; writes nothing.
 
     Parameters
     ----------
-    videos, cache, plan, decoder, workers, retry_failed
+    videos, cache, plan, decoder, workers, retry_failed, hash_sources
         As there.
     **what
         Every other argument of :func:`extract_features` that says what to extract.
@@ -251,7 +258,14 @@ def estimate_extraction(
         sets = [by_digest[spec.digest] for spec in specs if spec.digest in by_digest]
     if len(sets) < len(specs):
         sets = []  # a new feature set: everything is to do
-    jobs, _ = plan_jobs(sources, backbones, sets, plan=plan, retry_failed=retry_failed)
+    jobs, _ = plan_jobs(
+        sources,
+        backbones,
+        sets,
+        plan=plan,
+        retry_failed=retry_failed,
+        hash_sources=hash_sources,
+    )
     return estimate(
         jobs,
         already_there=len(sources) - len(jobs),

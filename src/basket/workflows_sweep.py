@@ -91,6 +91,9 @@ def run_sweep(
     video_root: PathLike | None = None,
     out: PathLike = DEFAULT_SWEEP,
     jobs: int = 1,
+    worker: bool = False,
+    engine: str = "local",
+    ray_address: str | None = None,
     n_levels: int = N_LEVELS,
     say: Say = _silent,
     on_progress: OnProgress | None = None,
@@ -111,6 +114,12 @@ def run_sweep(
         Folder of the sweep; what is finished there is not done again.
     jobs : int, default=1
         Processes.
+    worker : bool, default=False
+        Only take part in the fitting: nothing is chosen and nothing tested.
+    engine : {"local", "ray"}
+        Where the fitting is done; with ``ray``, ``jobs`` is the cores of each helper.
+    ray_address : str, optional
+        Of a running cluster; one on this machine unless given.
     n_levels : int, default=5
     say, on_progress : callable, optional
 

@@ -21,9 +21,10 @@ PARAMS = {
     "mlp": {"epochs": 8, "hidden": 16, "depth": 2},
     "gbdt": {"rounds": 30},
     "attention": {"epochs": 3},
+    "prompts": {"columns": None},  # not text scores, so their names are left out
 }
 CASES = [*HEADS, "cumulative-corn", "mlp-ce", "mlp-coral", "mlp-corn"]
-CASES += ["gbdt-frank-hall", "gbdt-multiclass"]
+CASES += ["gbdt-frank-hall", "gbdt-multiclass", "ridge-thresholds"]
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,7 @@ def runs(league, tmp_path_factory):
     out = {}
     for case in CASES:
         name, _, loss = case.partition("-")
-        params = {
-            **PARAMS.get(name, {}),
-            **({"objective" if name == "gbdt" else "loss": loss} if loss else {}),
-        }
+        params = {**PARAMS.get(name, {}), **variant(name, loss)}
         out[case] = fit_run(
             league.matrix,
             league.matrix,
@@ -60,7 +58,8 @@ def copy_of(runs, tmp_path):
 
 
 def variant(name, value):
-    return {"objective" if name == "gbdt" else "loss": value} if value else {}
+    option = {"gbdt": "objective", "ridge": "target"}.get(name, "loss")
+    return {option: value} if value else {}
 
 
 def forge(folder, name, data):
@@ -76,11 +75,8 @@ def test_fit_save_load_predict_is_identical_to_the_last_bit(case, runs, league):
     from basket.heads import make_head
 
     run = runs[case]
-    fresh = (
-        make_head(run.config["head"], seed=3, **run.config["params"])
-        if (case != "prior")
-        else make_head("prior", n_levels=5)
-    )
+    seeded = {} if case in ("prior", "prompts") else {"seed": 3}
+    fresh = make_head(run.config["head"], **seeded, **run.config["params"])
     fresh.fit(
         league.matrix.X,
         league.matrix.Y,
@@ -113,7 +109,7 @@ def test_skills_without_anything_to_learn_survive(case, league, tmp_path):
             head=name,
             params={
                 **PARAMS.get(name, {}),
-                **({"objective" if name == "gbdt" else "loss": loss} if loss else {}),
+                **variant(name, loss),
             },
             seed=0,
             pooling="mean+std",

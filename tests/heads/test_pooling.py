@@ -15,10 +15,10 @@ from basket.heads.pooling import (
     parse_pooling,
     parse_poolings,
     pool,
-    pool_feature_set,
     prepare,
 )
 from basket.heads.pooling_terms import TERMS
+from basket.heads.streaming import pool_feature_set
 from basket.heads.subsets import parse_subset
 
 
@@ -236,9 +236,9 @@ def test_segments_are_kept_where_the_head_wants_them(videos):
 
 def test_real_frames_are_read_where_they_are_needed(videos):
     source = FakeSet(videos)
-    source.read = lambda video_id: SimpleNamespace(
-        frames_valid=np.arange(len(videos[video_id])) + 1
-    )
+    source.segments = lambda ids: {
+        "frames_valid": np.concatenate([np.arange(len(videos[each])) + 1 for each in ids])
+    }
     pooled = pool_feature_set(source, ["v2", "v5"], "pooled", "valid")
     for row, name in enumerate(("v2", "v5")):
         weights = np.arange(len(videos[name])) + 1.0

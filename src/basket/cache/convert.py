@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from basket.cache.torch_dataset import FeatureDataset
 
 #: Pooling stands above the cache; it is known here by name alone and imported when it is asked for.
-_POOLING = "basket.heads.pooling"
+_POOLING = "basket.heads.streaming"
 
 Float32 = npt.NDArray[np.float32]
 

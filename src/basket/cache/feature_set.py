@@ -62,8 +62,8 @@ class FeatureSet(PublishedRows):
 
     def __repr__(self) -> str:
         # Nothing is read for a representation: debuggers make it too.
-        looked = self._looked
-        counts = "" if looked is None else f", {len(looked.ok)} videos, {len(looked.failed)} failed"
+        known = None if self._looked is None else self._snapshot
+        counts = "" if known is None else f", {len(known.ok)} videos, {len(known.failed)} failed"
         return f"FeatureSet({str(self.path)!r}{counts})"
 
     def _repr_html_(self) -> str:

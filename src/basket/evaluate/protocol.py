@@ -14,7 +14,7 @@ from basket.dataset.skills import N_LEVELS, SKILLS, skill_named
 from basket.evaluate.bootstrap import Interval, difference_interval
 from basket.evaluate.results import Reference, SplitScores
 from basket.heads.matrix import Matrix, build_matrix
-from basket.heads.pooling import FeatureSource
+from basket.heads.streaming import FeatureSource
 from basket.metrics import CONFUSION_METRICS
 
 #: Test sets, in the order of a report.

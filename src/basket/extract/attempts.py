@@ -58,8 +58,10 @@ class Attempts:
         self._mine.pop(video_id, None)
         key = _key(video_id)
         self._unexplained.pop(key, None)
-        for note in self._folder.glob(f"{key}.*.json"):
-            note.unlink(missing_ok=True)
+        # No glob: it would compile, and keep, a pattern for every video.
+        for name in os.listdir(self._folder) if self._folder.is_dir() else ():
+            if name.startswith(f"{key}."):
+                (self._folder / name).unlink(missing_ok=True)
 
     def withdraw(self, video_id: str) -> None:
         """Remove our own note of a try that was stopped for no fault of the video."""

@@ -36,6 +36,7 @@ from basket.extract.decoding import Batch, Job, Message, Opened, Source, WantedC
 from basket.extract.forward import Embedders, Forward, embedders_here
 from basket.extract.segments import SegmentPlan
 from basket.extract.signals import stop_requested, stopping_on_signals
+from basket.extract.source_hash import content_of, recorded_hash
 from basket.extract.summary import ExtractionSummary, Progress
 from basket.extract.workers import WorkerLimits, decoding_processes
 
@@ -89,6 +90,7 @@ def extract(
     device: str = "cpu",
     embedders: Embedders | None = None,
     retry_failed: bool = False,
+    hash_sources: bool = False,
     provenance: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -118,6 +120,8 @@ def extract(
         ``backbones`` then need nothing but their ``spec``.
     retry_failed : bool, default=False
         Try videos again that failed before.
+    hash_sources : bool, default=False
+        Record the SHA-256 of each source file, and go by it rather than by size and time.
     provenance : mapping, optional
         More to record beside each video (precision).
     say : callable, optional
@@ -138,7 +142,14 @@ def extract(
     decoder = decoder_name(decoder)
     start = time.monotonic()
     sets = [cache.feature_set(feature_set_spec(backbone.spec, plan)) for backbone in backbones]
-    jobs, failed_before = plan_jobs(sources, backbones, sets, plan=plan, retry_failed=retry_failed)
+    jobs, failed_before = plan_jobs(
+        sources,
+        backbones,
+        sets,
+        plan=plan,
+        retry_failed=retry_failed,
+        hash_sources=hash_sources,
+    )
     if embedders is None:
         sizes = [
             BatchSize(batch_size or 1)
@@ -160,6 +171,7 @@ def extract(
         [_attempts(each, jobs) for each in sets],
         start_s=start,
         videos_total=len(jobs),
+        hash_sources=hash_sources,
     )
     with ExitStack() as stack:
         stack.callback(forward.close)
@@ -217,6 +229,7 @@ def plan_jobs(
     *,
     plan: SegmentPlan,
     retry_failed: bool,
+    hash_sources: bool = False,
 ) -> tuple[list[Job], dict[str, str]]:
     """What is left to do, and what failed before and is not tried again (id to reason).
 
@@ -226,11 +239,14 @@ def plan_jobs(
     failed: dict[str, str] = {}
     for source in sources:
         size, mtime_ns = _stamp(source)
+        content = content_of(source) if hash_sources else None
         wanted = [
             position
             for position, each in enumerate(sets or [None] * len(backbones))
             if each is None
-            or not each.is_done(source.video_id, size, mtime_ns, retry_failed=retry_failed)
+            or not each.is_done(
+                source.video_id, size, mtime_ns, retry_failed=retry_failed, content=content
+            )
         ]
         if wanted:
             shapes = tuple(
@@ -286,6 +302,7 @@ class _State:
     attempts_before: Sequence[Mapping[str, int]]
     start_s: float
     videos_total: int
+    hash_sources: bool = False
     writers: list[ShardWriter] = field(default_factory=list)
     videos: dict[str, VideoInProgress] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -374,6 +391,8 @@ class _State:
             self.video_s += video.opened.info.duration_s
             if video.opened.info.note and not reason:
                 self.notes[video_id] = video.opened.info.note
+        stamp = (job.source_bytes, job.source_mtime_ns)
+        hashed = recorded_hash(job.source.path, *stamp) if self.hash_sources else {}
         for position in sorted({wanted.backbone for wanted in job.wanted}):
             features, why = None, reason
             if not reason and video is not None:
@@ -383,11 +402,18 @@ class _State:
                 self.failed[video_id] = why
             before_s = time.monotonic()
             self.writers[position].add(
-                self._row(job, position, video, why), None if why else features
+                self._row(job, position, video, why, hashed), None if why else features
             )
             self.seconds["write"] += time.monotonic() - before_s
 
-    def _row(self, job: Job, position: int, video: VideoInProgress | None, reason: str) -> VideoRow:
+    def _row(
+        self,
+        job: Job,
+        position: int,
+        video: VideoInProgress | None,
+        reason: str,
+        hashed: Mapping[str, str],
+    ) -> VideoRow:
         info = video.opened.info if video else None
         note = {"note": info.note} if info and info.note else {}
         return VideoRow(
@@ -401,5 +427,5 @@ class _State:
             fps=info.fps if info else 0.0,
             width_px=info.width_px if info else 0,
             height_px=info.height_px if info else 0,
-            provenance={**self.provenance, **note},
+            provenance={**self.provenance, **note, **hashed},
         )

@@ -26,6 +26,7 @@ from basket.extract.ray_cluster import Layout, RayCluster, connected, layout
 from basket.extract.ray_lots import Lot, Lots
 from basket.extract.recipe import SpecOnly, tell_random
 from basket.extract.signals import stop_requested, stopping_on_signals
+from basket.extract.source_hash import content_of
 from basket.extract.summary import ExtractionSummary, Progress
 
 _TICK_S = 0.5
@@ -235,11 +236,16 @@ class _Driver:
             self._sets,
             plan=plan,
             retry_failed=self._setup.retry_failed,
+            hash_sources=self._hashing,
         )
         self._jobs = {job.source.video_id: job for job in jobs}
         self._lots = Lots(self._jobs, actors=self._layout.actors, workers=self._layout.cpus)
         self._totals.videos = len(jobs)
         return failed
+
+    @property
+    def _hashing(self) -> bool:
+        return bool(self._setup.options.get("hash_sources"))
 
     def _work(self) -> Work:
         now = self._now()
@@ -332,7 +338,8 @@ class _Driver:
         for video_id in lot.video_ids:
             job = self._jobs[video_id]
             stamp = (job.source_bytes, job.source_mtime_ns)
-            if all(each.is_done(video_id, *stamp) for each in self._sets):
+            content = content_of(job.source) if self._hashing else None
+            if all(each.is_done(video_id, *stamp, content=content) for each in self._sets):
                 done.add(video_id)
                 reasons = [each.failed[video_id] for each in self._sets if video_id in each.failed]
                 if reasons and self._setup.retry_failed:

@@ -163,7 +163,8 @@ class AttentionHead(SkillHead):
             ),
             rows,
             held,
-            standardise=self._standardise,
+            mean=self.mean_,
+            scale=self.scale_,
             slope=slope,
             thresholds=thresholds,
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +49,8 @@ def train(
     rows: TrainingRows,
     held: Mask,
     *,
-    standardise: Callable[[Any], Float32],
+    mean: Float32,
+    scale: Float32,
     slope: Float32,
     thresholds: npt.NDArray[np.float64],
 ) -> Trained:
@@ -65,8 +64,8 @@ def train(
         ``X`` is ragged.
     held : ndarray of bool, (n,)
         Rows held out; with none of them, all epochs are trained.
-    standardise : callable
-        Stored segments to float32.
+    mean, scale : ndarray, float32, (P,)
+        Segments are trained on as ``(x - mean) * scale``.
     slope, thresholds : ndarray, (P, n_skills), (n_skills, K-1)
         Where to start.
     """
@@ -76,7 +75,7 @@ def train(
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        data = _Videos(rows, standardise)
+        data = _Videos(rows, mean, scale)
         learned, judged = np.flatnonzero(~held), np.flatnonzero(held)
         best, best_epoch = model.copy(), 0
         best_loss = data.evaluate(model, judged) if len(judged) else np.inf
@@ -123,10 +122,11 @@ class _Model:
 
     def latent(self, segments: Tensor, video: Tensor, lengths: Tensor) -> Tensor:
         """Scores (n, n_skills) of n videos; ``video`` (total,) says whose each segment is."""
-        scores = segments @ self.slope
         if self.top:
-            return self._top_mean(scores, video, lengths)
-        weights = segments @ self.query
+            return self._top_mean(segments @ self.slope, video, lengths)
+        # One product reads the segments once for both.
+        both = segments @ torch.cat([self.slope, self.query], dim=1)
+        scores, weights = both.split([self.slope.shape[1], self.query.shape[1]], dim=1)
         index = video[:, None].expand_as(weights)
         highest = weights.new_full((len(lengths), weights.shape[1]), -torch.inf)
         highest = highest.scatter_reduce(0, index, weights.detach(), "amax")
@@ -161,18 +161,21 @@ class _Model:
 class _Videos:
     """Segments as stored, standardised batch by batch."""
 
-    def __init__(self, rows: TrainingRows, standardise: Callable[[Any], Float32]) -> None:
-        self.features: RaggedFeatures = rows.X
-        self.standardise = standardise
+    def __init__(self, rows: TrainingRows, mean: Float32, scale: Float32) -> None:
+        features: RaggedFeatures = rows.X
+        self.values = torch.from_numpy(features.values)
+        self.starts, self.lengths = features.offsets[:-1], features.lengths
+        self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale)
         self.levels = torch.from_numpy(np.maximum(rows.levels, 0))
         self.weights = torch.from_numpy(rows.cells.astype(np.float32))
 
     def loss(self, model: _Model, videos: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Weighted sum of the losses of some videos' labels, and of the weights."""
-        part = self.features.take(videos)
-        lengths = torch.from_numpy(part.lengths)
+        lengths = torch.from_numpy(self.lengths[videos])
         video = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        latent = model.latent(torch.from_numpy(self.standardise(part.values)), video, lengths)
+        first = torch.from_numpy(self.starts[videos]) - (lengths.cumsum(0) - lengths)
+        segments = self.values[first[video] + torch.arange(len(video))].float()
+        latent = model.latent(segments.sub_(self.mean).mul_(self.scale), video, lengths)
         weights = self.weights[videos]
         per_label = model.output.loss(latent, self.levels[videos])
         return (per_label * weights).sum(), weights.sum()

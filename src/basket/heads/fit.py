@@ -21,10 +21,11 @@ from basket.heads.decision import DecisionRules
 from basket.heads.held_out import out_of_fold, predict, predictions_parquet
 from basket.heads.matrix import Matrix
 from basket.heads.persist import Run, RunFeatures, load_run, publish_run
+from basket.heads.prompts import names_of_features
 from basket.heads.reference import reference_of
 from basket.heads.scoring import score
 from basket.heads.stored_head import head_to_files
-from basket.heads.table import make_head, parameter_names
+from basket.heads.table import HEADS, make_head, parameter_names
 
 if TYPE_CHECKING:
     from basket.heads.base import SkillHead
@@ -95,7 +96,13 @@ def fit_run(
         raise UsageError(f"the share of players to set aside must lie in 0..1, got {aside}")
     train, unseen = set_aside(train, aside, seed=seed)
     stages = _Stages(on_stage)
-    model = _make(head, params, seed=seed, n_levels=train.n_levels, skills=train.skills)
+    model = _make(
+        head,
+        {**_names_for(head, feature_sets, pooling, train.skills), **params},
+        seed=seed,
+        n_levels=train.n_levels,
+        skills=train.skills,
+    )
     with stages("fit"):
         given = None if val is None else (val.X, val.Y)
         model.fit(train.X, train.Y, groups=train.groups, validation=given)
@@ -148,6 +155,15 @@ def fit_run(
         publish_run(out, config, files)
     # What is returned is what was stored: a run that cannot be read back is noticed now.
     return load_run(out)
+
+
+def _names_for(
+    head: str, feature_sets: Sequence[Mapping[str, Any]], pooling: str, skills: Sequence[str]
+) -> dict[str, Any]:
+    """Names of columns and skills, for a head that reads them."""
+    if head not in HEADS or "columns" not in parameter_names(head):
+        return {}
+    return {"columns": names_of_features(feature_sets, pooling), "skills": list(skills)}
 
 
 def _make(

@@ -11,14 +11,9 @@ import numpy.typing as npt
 from basket.cache.features import RaggedFeatures
 from basket.dataset.labels import LabelTable
 from basket.errors import UsageError
-from basket.heads.pooling import (
-    BLOCK_BYTES,
-    Features,
-    FeatureSource,
-    parse_poolings,
-    pool_feature_set,
-)
+from basket.heads.pooling import Features, parse_poolings
 from basket.heads.rows import take
+from basket.heads.streaming import BLOCK_BYTES, FeatureSource, pool_feature_set
 
 
 @dataclass(frozen=True)

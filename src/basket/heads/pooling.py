@@ -8,55 +8,27 @@ pooled row, and saying so is an error: nothing is filled in.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from basket.cache.features import RaggedFeatures
-from basket.errors import CacheError, UsageError
+from basket.cache.gather import block_bounds
+from basket.errors import UsageError
 from basket.heads.pooling_terms import Block, Term, parse_term
 from basket.heads.subsets import Subset, parse_subset
-from basket.registry import nearest
 
-BLOCK_BYTES = 64 * 2**20
+#: Bytes of segments that are pooled at a time. Terms make float64 copies, four times as large as
+#: what is stored; these stay small, and in the processor's cache.
+PIECE_BYTES = 1 << 18
 
 #: Instead of terms: the head gets the segments.
 SEGMENTS = "segments"
 
 Float32 = npt.NDArray[np.float32]
 Features = Float32 | RaggedFeatures
-
-
-class FeatureSource(Protocol):
-    """What pooling needs of a feature set; :class:`basket.cache.store.FeatureSet` is one."""
-
-    @property
-    def name(self) -> str:
-        """Folder name, for messages."""
-
-    @property
-    def spec(self) -> Any:
-        """The :class:`~basket.cache.fingerprint.FeatureSetSpec`."""
-
-    @property
-    def video_ids(self) -> Sequence[str]:
-        """Ids of the videos that have features."""
-
-    @property
-    def failed(self) -> Mapping[str, str]:
-        """Ids of the videos that failed, with the reason."""
-
-    def read(self, video_id: str) -> Any:
-        """:class:`~basket.cache.features.VideoFeatures` of one video."""
-
-    def stream(
-        self, video_ids: Sequence[str], *, stream: str, block_bytes: int
-    ) -> Iterator[tuple[Sequence[str], RaggedFeatures]]:
-        """Blocks of videos, in any order."""
 
 
 @dataclass(frozen=True)
@@ -195,127 +167,16 @@ def prepare(
     if parsed.keeps_segments:
         return features
     out = np.empty((len(features), parsed.width(features.dim)), dtype=np.float32)
-    if len(features):
-        block, column = Block(features, valid), 0
+    segment_bytes = features.dim * features.values.itemsize
+    bounds = block_bounds(features.lengths, segment_bytes=segment_bytes, block_bytes=PIECE_BYTES)
+    for first, last in pairwise(bounds):
+        start, stop = features.offsets[[first, last]].tolist()
+        piece = RaggedFeatures(
+            features.values[start:stop], features.offsets[first : last + 1] - start
+        )
+        block, column = Block(piece, None if valid is None else valid[start:stop]), 0
         for term in parsed.terms:
             width = term.repeats * features.dim
-            out[:, column : column + width] = term(block)
+            out[first:last, column : column + width] = term(block)
             column += width
     return out
-
-
-def pool_feature_set(
-    feature_set: FeatureSource,
-    video_ids: Sequence[str],
-    stream: str,
-    pooling: str | Pooling,
-    *,
-    block_bytes: int = BLOCK_BYTES,
-    seconds: dict[str, float] | None = None,
-) -> Features:
-    """Pool videos of a feature set, block by block, so that memory stays bounded.
-
-    Parameters
-    ----------
-    feature_set : FeatureSet
-        Where the segments are.
-    video_ids : sequence of str, (n,)
-        Rows of the result, in this order.
-    stream : str
-        One of the feature set's streams.
-    pooling : str or Pooling
-        See :func:`pool`.
-    block_bytes : int
-        Size of a block of segments as stored.
-    seconds : dict, optional
-        Receives the time spent, added to ``read`` and ``pool``.
-
-    Returns
-    -------
-    ndarray, float32, (n, P), or RaggedFeatures where the pooling keeps segments
-
-    Raises
-    ------
-    UsageError
-        The feature set has no such stream.
-    CacheError
-        A video has no segments, or the feature set did not deliver one that was asked for.
-    """
-    parsed = parse_pooling(pooling)
-    gathered = _Gathered(video_ids, parsed.width(_stream_width(feature_set, stream)))
-    clock = _Clock(seconds if seconds is not None else {})
-    for ids, features in feature_set.stream(
-        list(video_ids), stream=stream, block_bytes=block_bytes
-    ):
-        valid = _frames_valid(feature_set, ids) if parsed.needs_frames_valid else None
-        clock.add("read")
-        empty = np.flatnonzero(features.lengths == 0)
-        if len(empty):
-            raise CacheError(
-                f"{ids[empty[0]]} has no segments in {feature_set.name}, so it cannot be pooled; "
-                "extract it again"
-            )
-        gathered.add(ids, prepare(features, parsed, frames_valid=valid))
-        clock.add("pool")
-    if not gathered.seen.all():
-        absent = video_ids[int(np.flatnonzero(~gathered.seen)[0])]
-        raise CacheError(f"{feature_set.name} did not deliver {absent}; run basket cache verify")
-    return gathered.result(ragged=parsed.keeps_segments)
-
-
-class _Gathered:
-    """Blocks in any order -> rows in the order asked for."""
-
-    def __init__(self, video_ids: Sequence[str], width: int) -> None:
-        self._row_of = {video_id: row for row, video_id in enumerate(video_ids)}
-        self._width = width
-        self._rows: Float32 | None = None
-        self._blocks: list[RaggedFeatures] = []
-        self._order: list[int] = []
-        self.seen = np.zeros(len(video_ids), dtype=bool)
-
-    def add(self, ids: Sequence[str], block: Features) -> None:
-        rows = [self._row_of[video_id] for video_id in ids]
-        self.seen[rows] = True
-        if isinstance(block, RaggedFeatures):
-            self._blocks.append(block)
-            self._order += rows
-            return
-        if self._rows is None:
-            self._rows = np.empty((len(self.seen), self._width), dtype=np.float32)
-        self._rows[rows] = block
-
-    def result(self, *, ragged: bool) -> Features:
-        if not ragged:
-            return np.empty((0, self._width), np.float32) if self._rows is None else self._rows
-        values = [np.zeros((0, self._width), np.float16), *(each.values for each in self._blocks)]
-        lengths = [np.zeros(1, np.int64), *(each.lengths for each in self._blocks)]
-        together = RaggedFeatures(np.concatenate(values), np.cumsum(np.concatenate(lengths)))
-        return together.take(np.argsort(self._order))
-
-
-def _frames_valid(feature_set: FeatureSource, ids: Sequence[str]) -> npt.NDArray[Any]:
-    return np.concatenate([feature_set.read(video_id).frames_valid for video_id in ids])
-
-
-def _stream_width(feature_set: FeatureSource, stream: str) -> int:
-    streams: Mapping[str, int] = feature_set.spec.streams
-    if stream not in streams:
-        hint = nearest(stream, list(streams))
-        raise UsageError(
-            f"{feature_set.name} has no stream {stream!r}{hint or ';'} It has: {', '.join(streams)}"
-        )
-    return int(streams[stream])
-
-
-class _Clock:
-    """Adds the time since the last call to a named total."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-        self._last = time.perf_counter()
-
-    def add(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now

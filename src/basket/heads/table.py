@@ -22,6 +22,7 @@ HEADS = Registry(
         "mlp": "basket.heads.mlp:MlpHead",
         "gbdt": "basket.heads.gbdt:GbdtHead",
         "attention": "basket.heads.attention:AttentionHead",
+        "prompts": "basket.heads.prompts:PromptsHead",
     },
 )
 
@@ -32,8 +33,8 @@ def make_head(name: str, *, n_levels: int | None = None, **params: Any) -> Skill
     Parameters
     ----------
     name : str
-        ``prior``, ``ridge``, ``cumulative``, ``mlp``, ``gbdt``, ``attention``, or what another
-        package registered.
+        ``prior``, ``ridge``, ``cumulative``, ``mlp``, ``gbdt``, ``attention``, ``prompts``, or
+        what another package registered.
     n_levels : int, optional
         K; fixed for BASKET (5), inferred from the labels when not given.
     **params

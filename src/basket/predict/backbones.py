@@ -90,10 +90,16 @@ def _load(
         ) from error
     found = feature_set_spec(backbone.spec, SegmentPlan.from_json(spec.plan))
     if found.digest != spec.digest:
+        other_weights = found.weights_sha256 != spec.weights_sha256
+        advice = (
+            "give the checkpoint of that run with --weights"
+            if other_weights
+            else "extract its videos again with this basket and fit anew, or predict with the "
+            "basket that fitted it"
+        )
         raise IdentityError(
             f"The features that {checkpoint or spec.backbone} gives are not those run {run.path} "
-            f"was fitted on ({'; '.join(found.differences(spec))}); give the checkpoint of that "
-            "run with --weights"
+            f"was fitted on ({'; '.join(found.differences(spec))}); {advice}"
         )
     return backbone
 

@@ -18,8 +18,9 @@ from basket.extract.summary import Progress
 from basket.heads.calibration import Calibration
 from basket.heads.matrix import side_by_side
 from basket.heads.persist import Run
-from basket.heads.pooling import parse_poolings, pool_feature_set
+from basket.heads.pooling import parse_poolings
 from basket.heads.reference import Reference
+from basket.heads.streaming import pool_feature_set
 from basket.predict.evidence import Evidence, explain
 from basket.predict.reel_features import Gathering, ReelFeatures
 

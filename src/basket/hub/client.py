@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from basket.errors import HubError, UsageError
+from basket.hub.transfer import Tell
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-Tell = Callable[[int, int], None]
 
 #: Of one commit: an interrupted push is continued behind the last.
 _COMMIT_FILES, _COMMIT_BYTES = 64, 2 << 30
@@ -28,7 +27,7 @@ _DOWNLOADS = 4
 @contextmanager
 def hub_client(repo: str) -> Iterator[HfApi]:
     """The hub's client without its own progress bars; its errors in a sentence."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -43,7 +42,7 @@ def hub_client(repo: str) -> Iterator[HfApi]:
     )
 
     # The class of all network errors differs between versions of the client; this is it.
-    network_error = HfHubHTTPError.__bases__[0]
+    network_error: type[Exception] = HfHubHTTPError.__bases__[0]
     shown = not are_progress_bars_disabled()
     disable_progress_bars()
     try:
@@ -73,6 +72,12 @@ def hub_client(repo: str) -> Iterator[HfApi]:
         raise HubError(
             f"the hub cannot be reached ({_first_line(error)}); run the same command again when it "
             "can: it goes on where it stopped"
+        ) from error
+    except (RuntimeError, getattr(errors, "XetDownloadError", RuntimeError)) as error:
+        # What its threads of transfer raise, whatever the cause.
+        raise HubError(
+            f"a transfer with {repo} failed ({_first_line(error.__cause__ or error)}); run the "
+            "same command again: it goes on where it stopped"
         ) from error
     finally:
         if shown:

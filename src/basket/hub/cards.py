@@ -10,6 +10,9 @@ from basket.cache import FeatureSetSpec
 from basket.cache.overview import FeatureSetOverview
 from basket.heads.persist import Run
 
+#: What a hub shows first of a repository.
+CARD_FILE = "README.md"
+
 _SIMULATED = "**Simulated players: these scores say nothing about real ones.**"
 _CHECKED = (
     "Every shard is named by the SHA-256 of its bytes; a pull checks them, and reads every value, "

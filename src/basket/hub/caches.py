@@ -1,88 +1,28 @@
-"""Caches and runs on a model hub: pushed bit by bit, checked before anything pulled is used.
-
-A cache becomes a data set repository, a run a model repository; both are private unless made public
-on purpose. Shards never change and are named by their bytes, so that a push sends what the
-repository lacks, and a pull fetches what the cache lacks. What arrives is a stranger's: only files
-of known names are fetched, every shard is compared with its name and read to the last value, every
-file of a run with its hash, and nothing of it is ever executed. The access token comes from
-``HF_TOKEN`` or the login of ``huggingface_hub``.
-"""
+"""Feature sets to a data set repository and back."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from basket.cache import FeatureSet, open_cache, overview_of, verify
 from basket.cache.commit import SHARDS_FOLDER
 from basket.cache.durable import fsync_folder, move_into_place, told_in_a_sentence
 from basket.cache.store import CACHE_FILE, SPEC_FILE
-from basket.errors import BasketError, HubError, IntegrityError, RunError, UsageError
-from basket.heads.persist import Run, load_run
-from basket.hub_cards import cache_card, run_card
-from basket.hub_client import (
-    batches,
-    commit_files,
-    download,
-    files_at,
-    hub_client,
-    remote_files,
-)
+from basket.errors import HubError, IntegrityError, UsageError
+from basket.hub.cards import CARD_FILE, cache_card
+from basket.hub.client import batches, commit_files, download, files_at, hub_client, remote_files
+from basket.hub.transfer import PathLike, Say, Tell, Transfer, silent, staging_beside
 
-PathLike = str | Path
-Say = Callable[[str], None]
-Tell = Callable[[int, int], None]
+CACHE_REPO = "dataset"
 
-CACHE_REPO, RUN_REPO = "dataset", "model"
-CARD_FILE = "README.md"
-
+#: All that is ever fetched, apart from the mark of the cache.
 _CACHE_FILES = re.compile(
     rf"(?P<set>[A-Za-z0-9_-][\w.-]*)/({SPEC_FILE}|{SHARDS_FOLDER}/[0-9a-f]{{64}}\.h5)"
 )
-_RUN_FILES = re.compile(r"[A-Za-z0-9_][\w-]*\.(json|safetensors|txt|parquet)")
-
-
-def _silent(*_: Any) -> None:
-    """Say nothing."""
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """What a push or pull did.
-
-    Parameters
-    ----------
-    what : {"push", "pull"}
-    repo : str
-    path : Path
-        The cache or run on this machine.
-    url : str
-        Of the repository.
-    revision : str
-        Commit of the repository.
-    sent, already_there, size_bytes : int
-        Files transferred, files that were on the other side, bytes transferred.
-    public : bool
-    """
-
-    what: str
-    repo: str
-    path: Path
-    url: str
-    revision: str
-    sent: int
-    already_there: int
-    size_bytes: int
-    public: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "path": str(self.path)}
 
 
 def push_cache(
@@ -91,8 +31,8 @@ def push_cache(
     *,
     names: Sequence[str] = (),
     public: bool = False,
-    say: Say = _silent,
-    tell: Tell = _silent,
+    say: Say = silent,
+    tell: Tell = silent,
 ) -> Transfer:
     """Send feature sets to a data set repository, which is made, private, where it is missing.
 
@@ -170,8 +110,8 @@ def pull_cache(
     *,
     names: Sequence[str] = (),
     revision: str | None = None,
-    say: Say = _silent,
-    tell: Tell = _silent,
+    say: Say = silent,
+    tell: Tell = silent,
 ) -> Transfer:
     """Fetch feature sets into a cache, made where it is missing; what it has is not fetched again.
 
@@ -200,8 +140,8 @@ def pull_cache(
         The hub cannot be reached, refuses, or has no cache there.
     """
     target = Path(cache)
-    staging = _staging(target)
-    with hub_client(repo) as api, told_in_a_sentence(target.parent, 0):
+    staging = staging_beside(target)
+    with told_in_a_sentence(target.parent, 0), hub_client(repo) as api:
         commit, files = files_at(api, repo, CACHE_REPO, revision)
         if CACHE_FILE not in files:
             raise HubError(f"{repo} is no pushed cache: it has no {CACHE_FILE}")
@@ -240,132 +180,6 @@ def pull_cache(
         size_bytes=size,
         public=False,
     )
-
-
-def push_run(
-    run: PathLike, repo: str, *, public: bool = False, say: Say = _silent, tell: Tell = _silent
-) -> Transfer:
-    """Send a run to a model repository with a card that tells its scores, settings and features.
-
-    Parameters
-    ----------
-    run : path
-        The folder; it is opened, and so checked, before anything is sent.
-    repo : str
-        ``owner/name``; made, private, where it is missing.
-    public : bool, default=False
-        For everybody to see. ``run.json`` and the tables name videos, players and your folders.
-    say, tell : callable
-
-    Raises
-    ------
-    RunError, IntegrityError
-        Of the run.
-    UsageError, HubError
-        As :func:`push_cache`.
-    """
-    opened = load_run(run)
-    names = [*_files_of(opened), "run.json"]
-    contents: dict[str, Path | bytes] = {name: opened.path / name for name in names}
-    contents[CARD_FILE] = run_card(repo, opened).encode()
-    if public:
-        say("run.json and the tables of a public run name videos, players and your folders")
-    with hub_client(repo) as api:
-        remote_files(api, repo, RUN_REPO, public=public)
-        revision = commit_files(api, repo, RUN_REPO, contents, f"Add run {opened.path.name}")
-        tell(len(contents), len(contents))
-        return Transfer(
-            what="push",
-            repo=repo,
-            path=Path(run),
-            url=f"{api.endpoint}/{repo}",
-            revision=revision,
-            sent=len(contents),
-            already_there=0,
-            size_bytes=sum((opened.path / name).stat().st_size for name in names),
-            public=public,
-        )
-
-
-def pull_run(
-    repo: str,
-    out: PathLike | None = None,
-    *,
-    revision: str | None = None,
-    say: Say = _silent,
-    tell: Tell = _silent,
-) -> Transfer:
-    """Fetch a run; it appears under its name only when it is whole and every hash matches.
-
-    Parameters
-    ----------
-    repo : str
-    out : path, optional
-        The run folder to make; ``runs/<name of the repository>`` by default.
-    revision : str, optional
-        Commit, branch or tag; the newest by default.
-    say, tell : callable
-
-    Raises
-    ------
-    RunError
-        ``out`` exists, or the repository has no run.
-    IntegrityError
-        A file is not the one that was written.
-    HubError
-        The hub cannot be reached, or refuses.
-    """
-    target = Path("runs", repo.rpartition("/")[2]) if out is None else Path(out)
-    if target.exists():
-        raise RunError(f"{target} exists already; choose another folder or remove it")
-    staging = _staging(target)
-    with hub_client(repo) as api, told_in_a_sentence(target.parent, 0):
-        commit, files = files_at(api, repo, RUN_REPO, revision)
-        wanted = [name for name in files if _RUN_FILES.fullmatch(name)]
-        if "run.json" not in wanted:
-            raise RunError(f"{repo} is no pushed run: it has no run.json")
-        staging.mkdir(parents=True, exist_ok=True)
-        download(api, repo, RUN_REPO, commit, wanted, staging, tell)
-    try:
-        run = load_run(staging)
-        known = {*_files_of(run), "run.json"}
-        for path in staging.iterdir():  # the downloads' own notes, and what the run does not list
-            if path.name not in known:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    except BasketError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        kind = type(error)
-        raise kind(f"{repo} was not put into place: {error}") from error
-    with told_in_a_sentence(target.parent, 0):
-        staging.rename(target)
-        fsync_folder(target.parent)
-    say(f"Checked: {len(run.config['files'])} files are those that were written")
-    return Transfer(
-        what="pull",
-        repo=repo,
-        path=target,
-        url=f"{api.endpoint}/{repo}",
-        revision=commit,
-        sent=len(wanted),
-        already_there=0,
-        size_bytes=sum(files[name] for name in wanted),
-        public=False,
-    )
-
-
-def _files_of(run: Run) -> list[str]:
-    """Names of the files that a run lists, each compared with its hash."""
-    names = list(run.config["files"])
-    for name in names:
-        if not _RUN_FILES.fullmatch(name):
-            raise IntegrityError(f"run {run.path} lists a file {name!r}, which no run has")
-        run.extra_file(name)
-    return names
-
-
-def _staging(target: Path) -> Path:
-    """Where a pull gathers and checks; beside its target, so that moving is renaming."""
-    return target.parent / f".{target.name}.pull"
 
 
 def _require_whole(feature_set: FeatureSet, repo: str) -> None:

@@ -1,0 +1,89 @@
+"""Help for a sweep from other processes: whoever has the folder and the data can take part.
+
+There is nobody to register with. A helper walks the same settings as everybody else, takes the
+pieces of work that nobody holds, and leaves records; the sweep that was started first finds them.
+Locks are the folder's, so nodes need a file system that shares them (NFS 4, Lustre with ``flock``);
+where it does not, some work is done twice and one record of it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from basket.extract.ray_cluster import connected, layout
+from basket.sweep.data import SweepData
+from basket.sweep.runner import run_settings
+from basket.sweep.setting import Setting
+
+#: ``help_out(settings, notes)``: returns how many records were made, once no setting lacks one.
+HelpOut = Callable[[Sequence[Setting], Mapping[str, Any]], int]
+
+
+def take_part(
+    settings: Sequence[Setting], data: SweepData, folder: Path, notes: Mapping[str, Any]
+) -> int:
+    """Do what nobody else does of these settings; the records made here."""
+    return run_settings(settings, data=data, folder=folder, notes=notes).n_computed
+
+
+@contextmanager
+def ray_helpers(
+    data: SweepData,
+    folder: Path,
+    *,
+    address: str | None = None,
+    cpus: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[HelpOut]:
+    """Helpers on all nodes of a Ray cluster, for as long as the block lasts.
+
+    Parameters
+    ----------
+    data : SweepData
+        Files that all nodes reach under these names.
+    folder : Path
+        Of the sweep; likewise.
+    address : str, optional
+        Of a running cluster; one on this machine unless given.
+    cpus : int, optional
+        Cores of each helper; four, or as many as a node has, unless given.
+    say : callable
+
+    Raises
+    ------
+    MissingDependencyError, UsageError
+        As :func:`basket.extract.ray_cluster.connected`.
+    """
+    data = replace(
+        data,
+        cache=data.cache.absolute(),
+        train=data.train.absolute(),
+        val=None if data.val is None else data.val.absolute(),
+    )
+    with connected(address) as ray:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        chosen = layout(nodes, device="cpu", workers=cpus)
+        say(f"Ray: {chosen.actors} helpers, each with {chosen.cpus} cores")
+        remote = ray.remote(take_part).options(num_cpus=chosen.cpus, max_retries=3)
+
+        def help_out(settings: Sequence[Setting], notes: Mapping[str, Any]) -> int:
+            tasks = [
+                remote.remote(settings, data, folder.absolute(), dict(notes))
+                for _ in range(min(chosen.actors, len(settings)))
+            ]
+            done = 0
+            for task in tasks:
+                try:
+                    done += ray.get(task)
+                except ray.exceptions.RayTaskError as error:
+                    raise getattr(error, "cause", error) from None
+                except ray.exceptions.RayError as error:
+                    # Its node is gone; whoever is left does its part, in the end the caller.
+                    say(f"A helper was lost: {str(error).splitlines()[0]}")
+            return done
+
+        yield help_out

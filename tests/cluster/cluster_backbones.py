@@ -1,0 +1,29 @@
+"""Backbones whose features tell which process made them, or that cannot be loaded."""
+
+import os
+
+import numpy as np
+
+from basket.errors import WeightsError
+from basket.extract.backbones.base import BackboneSpec, FrameGeometry
+
+
+class TellsProcess:
+    spec = BackboneSpec(
+        family="tells-process",
+        name="tells-process",
+        frames=2,
+        geometry=FrameGeometry(8, 8, crop="squash"),
+        streams={"pooled": 1},
+    )
+
+    def __init__(self, checkpoint=None, **_options):
+        pass
+
+    def embed(self, clips):
+        return {"pooled": np.full((len(clips), 1), os.getpid(), np.float32)}
+
+
+class HasNoWeights:
+    def __init__(self, checkpoint=None, **_options):
+        raise WeightsError("weights are needed and there are none")
