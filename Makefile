@@ -5,7 +5,7 @@ READY := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench soak clean
+.PHONY: help demo test lint docs package bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,7 +20,7 @@ demo: $(READY)  ## simulated reels -> cache -> heads -> report, without network 
 	$(BIN)/basket demo
 
 test: $(READY)  ## the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not gpu and not soak" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu and not soak" $(PYTEST_ARGS)
 
 lint: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -30,6 +30,9 @@ lint: $(READY)  ## formatting, lint, types, layers
 
 docs: $(READY)  ## the documentation site, in build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+package: $(READY)  ## wheel and sdist, built and tested as installed (FULL=1: with its dependencies)
+	FULL=$(FULL) .ci/package $(BIN)/python
 
 bench: $(READY)  ## the measurements that need no GPU, each as a ratio from one run
 	@for script in $$(grep -lE '^# bench: cpu' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -10,7 +10,7 @@ for ridge, cumulative and mlp; sparse: attention or top-k above the mean), and t
 
     python benchmarks/heads_simulated.py [--quick] [--players N] [--width D]
                                          [--evidence spread,sparse]
-                                         [--heads ridge,cumulative,mlp,gbdt,attention]
+                                         [--heads "ridge,mlp,attention pool=topk"]
 """
 # bench: cpu
 
@@ -28,7 +28,7 @@ from scipy.stats import norm
 
 from basket import metrics
 from basket.cache.features import RaggedFeatures
-from basket.heads import make_head
+from basket.heads import HEADS, make_head
 from basket.heads.decision import DecisionRules
 from basket.heads.pooling import pool
 
@@ -146,17 +146,18 @@ def run(
     found = {}
     for pooling in (*poolings, "segments"):
         takes_segments = pooling == "segments"
-        chosen = [head for head in heads if (head == "attention") == takes_segments]
+        chosen = [head for head in heads if HEADS[head.split()[0]].takes_segments == takes_segments]
         if not chosen:
             continue
         X, X_val, X_test = (players.pooled(pooling) for players in (train, val, test))
         for head in chosen:
             start = time.perf_counter()
-            model = make_head(head, n_levels=5)
+            name, *params = head.split()
+            model = make_head(name, n_levels=5, **dict(each.split("=") for each in params))
             model.fit(X, train.levels, validation=(X_val, val.levels))
             rules = DecisionRules.fit(model.predict_proba(X_val), val.levels)
             seconds = time.perf_counter() - start
-            name = f"{head} on {pooling}"
+            name = f"{head} on {pooling}" if not takes_segments else head
             found[name] = scores(model.predict_proba(X_test), test.levels, rules)
             note = ""
             if not sparse and head in EXACT:
@@ -192,7 +193,9 @@ def main() -> None:
     parser.add_argument("--players", type=int, help="training players; 20,000 unless given")
     parser.add_argument("--width", type=int, help="columns; 768 unless given")
     parser.add_argument("--evidence", default="spread,sparse")
-    parser.add_argument("--heads", default="ridge,cumulative,mlp,gbdt,attention")
+    parser.add_argument(
+        "--heads", default="ridge,cumulative,mlp,gbdt,attention,attention pool=topk"
+    )
     options = parser.parse_args()
     n_train = options.players or (2_000 if options.quick else 20_000)
     width = options.width or (128 if options.quick else 768)

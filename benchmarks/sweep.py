@@ -1,10 +1,10 @@
 # bench: cpu
 """The bootstrap and sweep rows of DESIGN section 5, as ratios from one run; start-up excluded.
 
-BASKET's size, 25.8k x 768 with 20 skills: 24 ridge, 12 cumulative, 10 mlp and 2 gbdt settings, each with 3
-seeds. Fits one by one are measured on a few settings, spread over the family, and scaled to all;
-the line says on how many. A seed is a setting like any other here, also where it changes nothing
-(a cumulative head of one penalty deals no folds).
+BASKET's size, 25.8k x 768 with 20 skills: 24 ridge, 12 cumulative, 10 mlp and 2 gbdt settings, with
+3 seeds each. Fits one by one are measured on a few settings, spread over the family, and scaled to
+all; the line says on how many. A seed is a setting like any other here, also where it changes
+nothing (a cumulative head of one penalty deals no folds).
 
     python benchmarks/sweep.py [--quick] [--heads ridge,cumulative,mlp,gbdt] [--seeds 3]
                                [--skip-bootstrap]

@@ -350,11 +350,14 @@ def test_a_dry_run_counts_what_is_there(here, extracted, capsys):
     assert "0 videos to extract, 30 are there already" in capsys.readouterr().out
 
 
-def test_models_are_listed_and_described_without_a_network(capsys):
+def test_models_are_listed_and_described_without_a_network(capsys, monkeypatch):
     assert run(["models"]) == 0
     listed = capsys.readouterr().out
     assert "videomae/base-k400 (videomae)" in listed
     assert "motion" in listed
+    monkeypatch.setenv("COLUMNS", "140")
+    assert run(["models"]) == 0
+    assert "MCG-NJU/videomae-base-finetuned-kinetics" in capsys.readouterr().out
     assert run(["models", "xclip", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frames"] == 8
     assert run(["models", "xclipp"]) == 2

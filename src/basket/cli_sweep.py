@@ -88,6 +88,21 @@ def sweep(
     jobs: Annotated[
         int, typer.Option(min=1, help="Processes; they share the cores.", rich_help_panel=HOW)
     ] = 1,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker",
+            help="Only take part in a sweep of other processes on the same folder.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="With ray, --jobs is the cores of each helper.", rich_help_panel=HOW),
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", rich_help_panel=HOW)
+    ] = None,
     train: Annotated[
         Path | None,
         typer.Option(help="Label file; by default BASKET's train.csv.", rich_help_panel=DATA),
@@ -164,6 +179,9 @@ def sweep(
             video_root=video_root,
             out=out,
             jobs=jobs,
+            worker=worker,
+            engine=engine,
+            ray_address=ray_address,
             n_levels=levels,
             say=output.note,
             on_progress=report,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
@@ -420,6 +421,9 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
         yield table
         if video.note:
             yield f"[yellow]{escape(video.note)}[/]"
+        strange = verdict(measured, beyond=video.beyond, n_skills=len(found.run.skills))
+        if strange != verdict(measured):
+            yield f"[yellow]{strange.headline}. {strange.details[0]}[/]"
     if len(found.videos) > _LISTED:
         yield f"… and {len(found.videos) - _LISTED} more videos; --out FILE or --json has them all"
     if found.videos:
@@ -470,6 +474,10 @@ def model_tables(
     for column in ("dims", "frames", "px", "TFLOP/clip"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("licence", overflow="fold", min_width=12)
+    # A narrow terminal has no room for it; `basket models NAME` and --json always tell it.
+    is_wide = get_terminal_size().columns >= 120
+    if is_wide:
+        table.add_column("checkpoint", overflow="fold")
     for row in rows:
         name = row["name"] + (f" ({row['alias']})" if row["alias"] else "")
         cost = row["tflop_per_clip"]
@@ -478,6 +486,7 @@ def model_tables(
             *(str(row[key] or "-") for key in ("dims", "frames", "size_px")),
             f"{cost:.3g}" if cost else "-",
             escape(row["licence"] or "-"),
+            *([escape(row["checkpoint"] or "-")] if is_wide else []),
         )
     yield table
 

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from basket.workflows_cache import CacheOverview
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "shard"), counted(2, "shard")
+    ('1 shard', '2 shards')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size(n_bytes: float) -> str:
     """Bytes as a person says them.
 
@@ -62,9 +71,10 @@ def cache_tables(found: CacheOverview) -> Iterator[RenderableType]:
     yield table
     for each in found.feature_sets:
         by = f", by {escape(_by(each))}" if _by(each) else ""
-        yield f"{escape(each.name)}: {each.segments} segments, last added {_when(each.last_ns)}{by}"
+        added = f"{counted(each.segments, 'segment')}, last added {_when(each.last_ns)}{by}"
+        yield f"{escape(each.name)}: {added}"
     if found.wanted is not None:
-        yield f"Missing counts the {found.wanted} videos of the label files."
+        yield f"Missing counts the {counted(found.wanted, 'video')} of the label files."
     for each in found.feature_sets:
         yield from _warnings(each)
 
@@ -74,9 +84,9 @@ def status_tables(found: CacheOverview) -> Iterator[RenderableType]:
     for each in found.feature_sets:
         yield f"[bold]{escape(each.name)}[/]  {escape(each.backbone)}, {escape(each.plan)} segments"
         yield (
-            f"{each.done} videos done, {each.failed} failed, {each.segments} segments, "
-            f"{each.shards} shards, {size(each.size_bytes)}; first {_when(each.first_ns)}, last "
-            f"{_when(each.last_ns)}"
+            f"{counted(each.done, 'video')} done, {each.failed} failed, "
+            f"{counted(each.segments, 'segment')}, {counted(each.shards, 'shard')}, "
+            f"{size(each.size_bytes)}; first {_when(each.first_ns)}, last {_when(each.last_ns)}"
         )
         for name, counts in each.provenance.items():
             said = ", ".join(f"{value} ({count})" for value, count in counts.items())
@@ -95,8 +105,8 @@ def _warnings(each: FeatureSetOverview) -> Iterator[str]:
     name = escape(each.name)
     if each.damaged:
         yield (
-            f"[bold red]{len(each.damaged)} damaged shards in {name}:[/] run basket cache verify "
-            "to see them, basket cache repair to have their videos extracted again"
+            f"[bold red]{counted(len(each.damaged), 'damaged shard')} in {name}:[/] run basket "
+            "cache verify to see what is wrong, basket cache repair to have the videos made again"
         )
     if each.mixing:
         yield f"[yellow]{escape(each.mixing)}[/]"
@@ -118,14 +128,14 @@ def verify_tables(reports: Sequence[VerifyReport]) -> Iterator[RenderableType]:
     for report in reports:
         how = "every value read" if report.deep else "bytes hashed, rows read"
         state = (
-            f"[bold red]{len(report.problems)} problems[/]"
+            f"[bold red]{counted(len(report.problems), 'problem')}[/]"
             if report.problems
             else "[green]intact[/]"
         )
         yield (
-            f"{escape(report.feature_set)}: {state}; {report.shards} shards, "
-            f"{size(report.size_bytes)}, {report.ok} videos with features, {report.failed} failed "
-            f"({how})"
+            f"{escape(report.feature_set)}: {state}; {counted(report.shards, 'shard')}, "
+            f"{size(report.size_bytes)}, {counted(report.ok, 'video')} with features, "
+            f"{report.failed} failed ({how})"
         )
         for problem in report.problems:
             hit = f" Videos: {escape(listed(problem.videos, 4))}" if problem.videos else ""
@@ -143,19 +153,20 @@ def repair_tables(reports: Sequence[RepairReport]) -> Iterator[RenderableType]:
     for report in reports:
         parts = []
         if report.set_aside:
-            parts.append(f"{len(report.set_aside)} damaged shards set aside")
+            parts.append(f"{counted(len(report.set_aside), 'damaged shard')} set aside")
         if report.restored:
-            parts.append(f"{len(report.restored)} shards put back from before they were packed")
+            parts.append(f"{counted(len(report.restored), 'shard')} put back from before packing")
         if report.cleared:
-            parts.append(f"{report.cleared} abandoned temporary files removed")
+            parts.append(f"{counted(report.cleared, 'abandoned temporary file')} removed")
         done = "; ".join(parts) or "nothing was damaged"
         yield (
-            f"{escape(report.feature_set)}: {done}. Manifest rebuilt: {report.shards} shards, "
-            f"{report.ok} videos with features, {report.failed} failed"
+            f"{escape(report.feature_set)}: {done}. Manifest rebuilt: "
+            f"{counted(report.shards, 'shard')}, {counted(report.ok, 'video')} with features, "
+            f"{report.failed} failed"
         )
         if report.to_redo:
             yield (
-                f"  basket extract will make {len(report.to_redo)} videos again: "
+                f"  basket extract will make {counted(len(report.to_redo), 'video')} again: "
                 f"{escape(listed(report.to_redo))}"
             )
         if report.unknown:
@@ -172,7 +183,7 @@ def pack_tables(reports: Sequence[PackReport]) -> Iterator[RenderableType]:
     for report in reports:
         name = escape(report.feature_set)
         if not report.merged:
-            yield f"{name}: nothing to pack; {report.shards} shards"
+            yield f"{name}: nothing to pack; {counted(report.shards, 'shard')}"
             continue
         where = (
             "were deleted"
@@ -180,13 +191,14 @@ def pack_tables(reports: Sequence[PackReport]) -> Iterator[RenderableType]:
             else f"lie in its folder aside ({size(report.aside_bytes)}); delete them when you like"
         )
         yield (
-            f"{name}: {report.merged} shards packed into {report.made}, {report.shards} shards "
-            f"now; the old ones {where}"
+            f"{name}: {counted(report.merged, 'shard')} packed into {report.made}; "
+            f"{counted(report.shards, 'shard')} now; the old ones {where}"
         )
         if report.superseded:
-            yield f"  {report.superseded} superseded rows were left out"
+            yield f"  left out: {counted(report.superseded, 'superseded row')}"
         if report.damaged:
-            yield f"  {report.damaged} damaged shards were left alone: run basket cache repair"
+            left = counted(report.damaged, "damaged shard")
+            yield f"  left alone: {left}; run basket cache repair"
     if not reports:
         yield "There are no feature sets to pack."
 
@@ -194,8 +206,9 @@ def pack_tables(reports: Sequence[PackReport]) -> Iterator[RenderableType]:
 def export_tables(report: ExportReport) -> Iterator[RenderableType]:
     """Where the features went."""
     yield (
-        f"{report.videos} videos, {report.segments} segments of {escape(report.feature_set)} -> "
-        f"{escape(str(report.path))} ({report.format}, {size(report.size_bytes)})"
+        f"{counted(report.videos, 'video')}, {counted(report.segments, 'segment')} of "
+        f"{escape(report.feature_set)} -> {escape(str(report.path))} "
+        f"({report.format}, {size(report.size_bytes)})"
     )
 
 
@@ -203,8 +216,8 @@ def import_tables(report: ImportReport) -> Iterator[RenderableType]:
     """What was taken in, and what was not."""
     there = f", {report.already_there} were there already" if report.already_there else ""
     yield (
-        f"{report.imported} videos, {report.segments} segments -> {escape(report.feature_set)}"
-        f"{there}"
+        f"{counted(report.imported, 'video')}, {counted(report.segments, 'segment')} -> "
+        f"{escape(report.feature_set)}{there}"
     )
     if report.failed:
         yield reasons_table("Not imported", report.failed)

@@ -53,12 +53,12 @@ class Check:
         return asdict(self)
 
 
-def examine(cache: Path, *, hub: bool = True) -> list[Check]:
+def examine(cache: str | Path = "basket-cache", *, hub: bool = True) -> list[Check]:
     """Look at everything an extraction or a fit depends on.
 
     Parameters
     ----------
-    cache : Path
+    cache : path, default="basket-cache"
         Where features are or will be; its file system is tried.
     hub : bool, default=True
         Whether to try to reach the model hub (a few seconds when offline).
@@ -70,7 +70,7 @@ def examine(cache: Path, *, hub: bool = True) -> list[Check]:
         _codecs,
         _processor,
         _graphics,
-        lambda: _disk(cache),
+        lambda: _disk(Path(cache)),
         lambda: _hub(hub),
     ]
     return [check for part in parts for check in part()]

@@ -83,7 +83,7 @@ class Registry(Mapping[str, Any]):
         if name not in table:
             known = sorted(table)
             hint = nearest(name, known)
-            raise UsageError(f"unknown {self.kind} {name!r}{hint or ';'} Known: {', '.join(known)}")
+            raise UsageError(f"unknown {self.kind} {name!r}{hint or '.'} Known: {', '.join(known)}")
         return _load(self.kind, table[name])
 
     def __iter__(self) -> Iterator[str]:

@@ -83,7 +83,7 @@ def track(result: Run | EvaluationReport | SweepSummary, tracker: str) -> Tracke
     Raises
     ------
     UsageError
-        There is no such tracker.
+        There is no such tracker, or the result is none of these.
 
     Examples
     --------
@@ -95,10 +95,10 @@ def track(result: Run | EvaluationReport | SweepSummary, tracker: str) -> Tracke
     send = TRACKERS.get(tracker)
     if send is None:
         hint = nearest(tracker, list(TRACKERS))
-        raise UsageError(f"unknown tracker {tracker!r}{hint or ';'} Known: {', '.join(TRACKERS)}")
-    where, sent = "", 0
+        raise UsageError(f"unknown tracker {tracker!r}{hint or '.'} Known: {', '.join(TRACKERS)}")
+    listed, where, sent = list(entries(result)), "", 0
     try:
-        for entry in entries(result):
+        for entry in listed:
             where = send(entry)
             sent += 1
     except ImportError as error:

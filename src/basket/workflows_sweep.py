@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,7 @@ def run_sweep(
     from basket.sweep.runner import run_settings
     from basket.sweep.search import walk
     from basket.sweep.space import Space, read_space
+    from basket.sweep.workers import ray_helpers, require_same_sweep
 
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
@@ -144,25 +146,37 @@ def run_sweep(
     loaded, folder = Loaded(data), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     about = _about(wanted, loaded, val)
+    if worker:
+        require_same_sweep(folder, about)
     write_atomically(folder / SWEEP_FILE, (json.dumps(about, indent=1) + "\n").encode())
     computed = 0
 
     def run_batch(settings: Sequence[Setting], full: bool) -> dict[Setting, dict[str, Any]]:
         nonlocal computed
+        notes = {"full": full}
+        if help_out is not None:
+            computed += help_out(settings, notes)
         done = run_settings(
             settings,
             data=data,
             folder=folder,
-            jobs=jobs,
+            jobs=1 if help_out is not None else jobs,
             loaded=loaded,
-            notes={"full": full},
+            notes=notes,
             on_progress=on_progress,
         )
         computed += done.n_computed
         return done.records
 
-    walk(wanted, run_batch, folder=folder)
+    with ExitStack() as stack:
+        help_out = None
+        if engine == "ray":
+            helpers = ray_helpers(data, folder, address=ray_address, cpus=jobs, say=say)
+            help_out = stack.enter_context(helpers)
+        walk(wanted, run_batch, folder=folder)
     board = read_leaderboard(folder, metric=wanted.metric)
+    if worker:
+        return SweepSummary(folder, board, computed, None, None, 0)
     best = board.rows[0]
     run = _chosen_run(best, board, loaded, folder, say)
     report, looks = (

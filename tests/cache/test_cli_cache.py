@@ -62,20 +62,20 @@ def test_verify_ends_with_4_and_a_list_and_repair_makes_it_good(basket, filled):
     shard = next((filled.path / "shards").iterdir())
     shard.write_bytes(shard.read_bytes()[:-1])
     said = " ".join(basket("verify", code=4).split())
-    assert "1 problems" in said
+    assert "1 problem;" in said
     assert shard.name in said.replace(" ", "")
     (report,) = json.loads(basket("verify", "--json", code=4))["feature_sets"]
     assert report["intact"] is False
-    assert "damaged shards" in basket("ls")
+    assert "1 damaged shard in" in basket("ls")
     said = " ".join(basket("repair").split())
-    assert "1 damaged shards set aside" in said
+    assert "1 damaged shard set aside" in said
     assert "will make" in said
     assert "intact" in basket("verify")
     assert "nothing was damaged" in " ".join(basket("repair").split())
 
 
 def test_pack_says_what_it_did(basket, filled):
-    assert "4 shards packed into 1, 1 shards now" in " ".join(basket("pack").split())
+    assert "4 shards packed into 1; 1 shard now" in " ".join(basket("pack").split())
     assert "nothing to pack" in basket("pack")
     assert json.loads(basket("pack", "--json"))["feature_sets"][0]["merged"] == 0
     assert len(list((filled.path / "aside").iterdir())) == 4

@@ -11,11 +11,14 @@ import time
 import pytest
 
 from basket.cache import open_cache, verify
+from basket.cache.progress import progress_of
+from basket.errors import Interrupted
 from basket.extract.decoding import Source
 from basket.extract.ray_actor import ActorSetup
 from basket.extract.ray_cluster import RayCluster
 from basket.extract.ray_engine import extract_on_ray
 from basket.extract.recipe import BackboneRecipe
+from basket.extract.signals import request_stop
 from basket.extract.workers import WorkerLimits
 
 from .conftest import HERE, PLAN, assert_same
@@ -43,25 +46,44 @@ def test_two_actors_give_what_one_process_gives(tmp_path, ray_cluster, sources, 
     _, straight = reels
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
-    shared = {}
+    seen = []
     cache = tmp_path / "cache"
     summary = extract_on_ray(
         [*sources, Source("bad.mp4", bad)],
         setup=setup_for(cache),
         cluster=RayCluster(),
         workers=1,
-        on_progress=lambda now: shared.update(done=now.videos_done, total=now.videos_total),
+        on_progress=seen.append,
     )
     features = open_cache(cache)["motion"]
     assert (summary.done, set(summary.failed)) == (len(sources), {"bad.mp4"})
     assert summary.clips == int(straight.n_segments(straight.video_ids).sum())
-    assert shared == {"done": len(sources) + 1, "total": len(sources) + 1}
+    assert (seen[-1].videos_done, seen[-1].videos_total) == (len(sources) + 1, len(sources) + 1)
     assert set(features.failed) == {"bad.mp4"}
     assert_same(features, straight)
     # Nothing is done twice, and nobody is said to be at work any more.
     again = run_on_ray(cache, sources)
     assert (again.done, again.already_there) == (0, len(sources))
     assert not list((features.path / "progress").glob("*"))
+
+
+def test_a_signal_to_the_driver_stops_the_actors_with_their_work_committed(
+    tmp_path, ray_cluster, sources, reels
+):
+    _, straight = reels
+    with pytest.raises(Interrupted, match=r"of 12 videos were finished and are committed"):
+        extract_on_ray(
+            sources,
+            setup=setup_for(tmp_path / "cache"),
+            cluster=RayCluster(),
+            workers=1,
+            on_progress=lambda _: request_stop(),
+        )
+    features = open_cache(tmp_path / "cache")["motion"]
+    assert not list((features.path / "attempts").glob("*"))
+    (writer,) = progress_of(features).writers
+    assert writer.state == "stopped"
+    assert len(features.video_ids) < len(straight.video_ids)
 
 
 def test_a_video_that_kills_its_actors_is_given_up_and_the_others_are_right(

@@ -87,6 +87,9 @@ def test_every_video_has_a_row_with_its_status_and_reason(tmp_path, reels, motio
     assert "no such file" in summary.failed["none.mp4"]
     assert "not a readable video" in summary.failed["broken.mp4"]
     assert (summary.done, summary.already_there) == (5, 0)
+    totals = summary.to_json()
+    assert totals["seconds"][totals["bound_by"]] == max(totals["seconds"].values()) > 0
+    assert totals["clips_per_s"] == summary.clips / summary.elapsed_s > 0
 
 
 def test_bad_files_leave_the_features_of_good_ones_alone(tmp_path, reels, motion):
@@ -123,6 +126,7 @@ def test_running_again_computes_nothing(tmp_path, reels):
     assert second.clips == 0
     assert (again.done, again.already_there) == (0, 5)
     assert "failed before" in again.failed["empty.mp4"]
+    assert again.to_json()["bound_by"] is None
 
 
 def test_failed_videos_are_tried_again_when_asked(tmp_path, reels, make_video):

@@ -142,6 +142,16 @@ def test_plain_rows_are_single_segments():
     assert np.array_equal(one.predict_proba(rows), two.predict_proba(ragged))
 
 
+def test_half_precision_segments_are_computed_in_full():
+    # FACTS: products of half-precision numbers are slow on a CPU, and lose digits.
+    X, Y = reels(60)
+    full = RaggedFeatures(X.values.astype(np.float32), X.offsets)
+    one = make_head("attention", n_levels=5, epochs=3, patience=0).fit(X, Y)
+    two = make_head("attention", n_levels=5, epochs=3, patience=0).fit(full, Y)
+    assert np.array_equal(one.predict_proba(X), two.predict_proba(full))
+    assert one.slope_.dtype == np.float32
+
+
 def test_order_of_the_videos_changes_nothing():
     X, Y = reels(60)
     order = np.random.default_rng(3).permutation(60)

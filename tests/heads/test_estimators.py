@@ -24,6 +24,7 @@ EXPECTED_FAILURES = {
         "check_classifier_multioutput": _CONTRACT,
         "check_sample_weight_equivalence_on_dense_data": _BATCHES,
     },
+    "AttentionHead": {"check_sample_weight_equivalence_on_dense_data": _BATCHES},
     "GbdtHead": {
         "check_classifier_multioutput": _CONTRACT,
         "check_sample_weight_equivalence_on_dense_data": (

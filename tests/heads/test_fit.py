@@ -12,6 +12,7 @@ import pytest
 from basket import metrics
 from basket.errors import RunError, UsageError
 from basket.heads import make_head
+from basket.heads.decision import DecisionRules
 from basket.heads.fit import fit_run
 
 
@@ -93,6 +94,13 @@ def test_metrics_and_predictions_are_those_of_the_stored_run(fit, league):
     assert row["label"] == val.Y[1, 1]
     proba = run.predict_proba(val.X)[1, 1]
     assert [row[f"p{level}"] for level in range(5)] == proba.tolist()
+
+
+def test_decision_rules_are_fitted_to_validation_players_alone(fit, league):
+    run = fit()
+    train, val = (part(league.matrix, rows) for rows in (slice(0, 100), slice(100, 160)))
+    assert run.decision == DecisionRules.fit(run.head.predict_proba(val.X), val.Y)
+    assert run.decision != DecisionRules.fit(run.head.predict_proba(train.X), train.Y)
 
 
 def test_without_validation_players_are_predicted_by_heads_that_have_not_seen_them(fit):

@@ -42,6 +42,25 @@ def test_weights_do_not_outlive_their_fit(data):
     assert not np.array_equal(weighted, fresh.latent(X))
 
 
+def test_without_a_split_the_answer_is_the_frequencies(data):
+    # FACTS: with an objective of one's own LightGBM ignores boost_from_average; and the first
+    # answer of a head that has nothing to go by must not be that of equally frequent levels.
+    levels = np.repeat([0, 1, 2, 3], [20, 140, 60, 20])[:, None]
+    for objective in ("cumulative", "frank-hall", "multiclass"):
+        head = make_head("gbdt", n_levels=4, objective=objective, rounds=5, patience=0)
+        proba = head.fit(np.zeros((240, 3), dtype=np.float32), levels).predict_proba(
+            np.ones((1, 3))
+        )
+        assert proba[0, 0] == pytest.approx([20 / 240, 140 / 240, 60 / 240, 20 / 240], abs=0.01)
+
+
+def test_dense_embeddings_give_each_tree_a_tenth_of_their_columns():
+    # FACTS: a small feature_fraction is five times cheaper on columns that say much the same.
+    head = make_head("gbdt")
+    assert head._lightgbm_params(18_000, 768)["feature_fraction"] == pytest.approx(0.1)
+    assert head._lightgbm_params(500, 13)["feature_fraction"] == 1.0
+
+
 def test_trees_follow_the_gradient_of_the_likelihood(data):
     X, Y = data
     head = make_head(

@@ -224,3 +224,84 @@ def test_the_fragment_is_markup_that_a_report_embeds_as_it_is():
 def test_predictions_that_do_not_fit_are_refused(changes):
     with pytest.raises(ValueError, match="levels"):
         make(**changes)
+
+
+def rate(share, low=0.2):
+    from basket.heads.calibration import Rate
+
+    return Rate(0.4, 200, 20, int(200 * share), int(200 * min(1, share + low)), 100.0)
+
+
+def calibration(share, guess=0.25):
+    from basket.heads.calibration import Calibration
+
+    return Calibration(20, 20, rate(share), guess, (rate(share),), {})
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.26, "Not shown to be better than guessing"),
+        (0.42, "Better than guessing, wrong more often than right"),
+        (0.7, "Right more often than not"),
+    ],
+)
+def test_the_page_says_how_sure_it_is(share, said):
+    text = Cells(card_html(make(calibration=calibration(share)))).text
+    assert said in text
+    assert f"{share:.0%} right" in text
+    assert "guessing 25%" in text
+    assert f"right {share:.0%} of the time" in text
+    assert "all skills are counted together" in text
+
+
+def test_without_a_calibration_nobody_claims_one():
+    text = Cells(card_html(make())).text
+    assert "Nobody measured how often this run is right" in text
+    assert "of the time" not in text
+
+
+def test_a_strange_reel_is_called_strange_whatever_was_measured_on_others():
+    text = Cells(card_html(make(calibration=calibration(0.7), beyond=12))).text
+    assert "Unlike any reel it was checked on" in text
+    assert "For 12 of 20 skills" in text
+    assert "Right more often than not" not in text
+    assert "Right more often" in Cells(card_html(make(calibration=calibration(0.7), beyond=3))).text
+
+
+def test_standing_counts_from_poor_to_excellent_for_both_polarities():
+    places = np.full(20, np.nan)
+    places[NAMES.index("Steals")] = places[NAMES.index("Defensive Consistency")] = 0.9
+    html = card_html(make(percentiles=places, compared_with="30 validation players"))
+    text = Cells(html).text
+    assert text.count("ahead of ") == 2
+    assert "ahead of 90%" in text
+    assert "ahead of 10%" in text
+    assert "30 validation players" in text
+
+
+def test_a_radar_per_group_says_the_same_in_words():
+    card = make()
+    charts = dict(card.radars)
+    assert set(charts) == {group for group, readings in card.groups if len(readings) > 2}
+    shooting = [reading for reading in card.readings if reading.skill.group == "shooting"]
+    for reading in shooting:
+        assert f"{reading.name} {reading.word}" in charts["shooting"].description
+    # The further out, the better: an excellent skill's corner lies on the outermost ring.
+    best = one_skill("Steals", 4)
+    assert best.radars == []
+    excellent = make(levels=np.where(np.array(NAMES) == "Defensive Consistency", 0, 4))
+    for _, chart in excellent.radars:
+        assert chart.outline == chart.rings[-1]
+    html = card_html(card)
+    assert html.count("<svg") == len(charts)
+    assert html.count("<title>") == len(charts) + 1
+
+
+def test_nothing_on_the_page_is_fetched_from_elsewhere():
+    html = card_html(make(notes=[HOSTILE], calibration=calibration(0.4)))
+    assert HOSTILE not in html
+    for tag, attributes in Cells(html).tags:
+        assert tag not in ("script", "link", "iframe", "object")
+        assert not set(attributes) & {"src", "srcset", "onclick", "onload"}
+        assert not attributes.get("href", "#").startswith("http")

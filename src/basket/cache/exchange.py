@@ -93,7 +93,7 @@ def export(
     target = Path(out)
     kind = format or {".parquet": "parquet", ".npz": "npz"}.get(target.suffix, "npy")
     if kind not in FORMATS:
-        raise UsageError(f"unknown format {kind!r}{nearest(kind, list(FORMATS)) or ';'} Known: "
+        raise UsageError(f"unknown format {kind!r}{nearest(kind, list(FORMATS)) or '.'} Known: "
                          f"{', '.join(FORMATS)}")  # fmt: skip
     if target.exists():
         raise UsageError(f"{target} is there already; name a new file or folder")

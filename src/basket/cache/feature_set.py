@@ -248,7 +248,7 @@ class FeatureSet(PublishedRows):
         if stream not in self._streams:
             known = sorted(self._streams)
             raise UsageError(
-                f"{self.name} has no stream {stream!r}{nearest(stream, known) or ';'} It has: "
+                f"{self.name} has no stream {stream!r}{nearest(stream, known) or '.'} It has: "
                 f"{', '.join(known)}"
             )
         return self._streams[stream]

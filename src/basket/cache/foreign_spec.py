@@ -150,7 +150,7 @@ def _known(document: Mapping[str, Any], keys: set[str], origin: str) -> None:
     for key in document:
         if key not in keys:
             hint = nearest(str(key), sorted(keys))
-            raise UsageError(f"{origin} has an unknown key {key!r}{hint or ';'} "
+            raise UsageError(f"{origin} has an unknown key {key!r}{hint or '.'} "
                              f"Known: {', '.join(sorted(keys))}")  # fmt: skip
 
 

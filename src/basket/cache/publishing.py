@@ -125,9 +125,10 @@ class Publisher:
     def _collect(self, *, block: bool) -> None:
         if not self._running:
             return
-        done, _ = wait(self._running, timeout=None if block else 0, return_when=FIRST_COMPLETED)
+        if block:
+            wait(self._running, return_when=FIRST_COMPLETED)
         error = None
-        for future in done:
+        for future in [each for each in self._running if each.done()]:
             image = self._running.pop(future)
             failure = future.exception()
             if failure is None:

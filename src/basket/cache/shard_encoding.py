@@ -28,6 +28,7 @@ from basket.cache.shard_format import (
     batches,
     chunk_shape,
     hdf5_type,
+    plain_type,
     videos_types,
 )
 from basket.errors import CacheError
@@ -106,10 +107,10 @@ def encode_indexed(index: ShardIndex, videos: Sequence[VideoFeatures]) -> bytes:
 def _write_attributes(file: Any, feature_set: str) -> None:
     for name, text in (("format", FORMAT), ("feature_set", feature_set)):
         cell = np.array(text.encode("ascii") or b"\0", dtype=np.bytes_)
-        kind = h5t.py_create(cell.dtype)
-        h5a.create(file, name.encode(), kind, h5s.create(h5s.SCALAR)).write(cell)
+        kind = plain_type(cell.dtype)
+        h5a.create(file, name.encode(), kind, h5s.create(h5s.SCALAR)).write(cell, mtype=kind)
     version = h5a.create(file, b"version", h5t.STD_I64LE, h5s.create(h5s.SCALAR))
-    version.write(np.array(VERSION, dtype=np.int64))
+    version.write(np.array(VERSION, dtype=np.int64), mtype=h5t.STD_I64LE)
 
 
 def _table_of_videos(index: ShardIndex) -> npt.NDArray[Any]:

@@ -122,7 +122,7 @@ def number_attribute(file: Any, name: bytes) -> int:
     if not attribute.get_type().equal(h5t.STD_I64LE):
         raise IntegrityError(f"its attribute {name.decode()!r} is not an integer")
     cell = np.empty((), dtype=np.int64)
-    attribute.read(cell)
+    attribute.read(cell, mtype=h5t.STD_I64LE)
     return int(cell)
 
 

@@ -168,7 +168,7 @@ class FeatureCache:
             raise UsageError(f"{self.path} has no feature sets yet; run basket extract")
         known = [*names, *{spec.backbone for spec in specs.values()}]
         raise UsageError(
-            f"{self.path} has no feature set {name!r}{nearest(name, known) or ';'} It has: "
+            f"{self.path} has no feature set {name!r}{nearest(name, known) or '.'} It has: "
             f"{', '.join(names)}"
         )
 

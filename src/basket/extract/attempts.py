@@ -59,9 +59,9 @@ class Attempts:
         key = _key(video_id)
         self._unexplained.pop(key, None)
         # No glob: it would compile, and keep, a pattern for every video.
-        for name in os.listdir(self._folder) if self._folder.is_dir() else ():
-            if name.startswith(f"{key}."):
-                (self._folder / name).unlink(missing_ok=True)
+        for note in self._folder.iterdir() if self._folder.is_dir() else ():
+            if note.name.startswith(f"{key}."):
+                note.unlink(missing_ok=True)
 
     def withdraw(self, video_id: str) -> None:
         """Remove our own note of a try that was stopped for no fault of the video."""

@@ -15,7 +15,7 @@ from basket.extract.decode import OpenDecoder, VideoInfo
 from basket.extract.segments import Segment, SegmentPlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A video to extract: its id in the cache, and where the file is."""
 
@@ -23,7 +23,7 @@ class Source:
     path: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WantedClips:
     """The clips that one backbone wants at one scale.
 
@@ -38,7 +38,7 @@ class WantedClips:
     shape: ClipShape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One video to decode, and for whom.
 

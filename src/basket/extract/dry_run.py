@@ -137,10 +137,10 @@ def _look(sample: Sequence[Job], plan: SegmentPlan, decoder: str) -> tuple[list[
     lengths, seconds, decoded = [], 0.0, 0
     measured = 0
     for job in sample:
+        length = 0
         try:
             with DECODERS[decoder_name(decoder)](job.source.path) as video:
                 segments = segments_of(plan, video)
-                lengths.append(len(segments))
                 if measured < _DECODED:
                     few = segments[:_SEGMENTS]
                     start_s = time.perf_counter()
@@ -149,8 +149,10 @@ def _look(sample: Sequence[Job], plan: SegmentPlan, decoder: str) -> tuple[list[
                     seconds += time.perf_counter() - start_s
                     decoded += len(few)
                     measured += 1
-        except VideoError:
-            lengths.append(0)
+            length = len(segments)
+        except VideoError:  # the extraction will list it, with its reason
+            pass
+        lengths.append(length)
     return lengths, seconds / decoded if decoded else 0.0
 
 

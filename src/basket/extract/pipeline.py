@@ -237,6 +237,8 @@ def plan_jobs(
     """
     jobs: list[Job] = []
     failed: dict[str, str] = {}
+    shapes = [planned_shapes(backbone.spec, plan) for backbone in backbones]
+    failed_in = [each.failed for each in sets]
     for source in sources:
         size, mtime_ns = _stamp(source)
         content = content_of(source) if hash_sources else None
@@ -249,14 +251,12 @@ def plan_jobs(
             )
         ]
         if wanted:
-            shapes = tuple(
-                WantedClips(position, shape)
-                for position in wanted
-                for shape in planned_shapes(backbones[position].spec, plan)
+            clips = tuple(
+                WantedClips(position, shape) for position in wanted for shape in shapes[position]
             )
-            jobs.append(Job(source, size, mtime_ns, shapes))
+            jobs.append(Job(source, size, mtime_ns, clips))
             continue
-        reasons = [each.failed[source.video_id] for each in sets if source.video_id in each.failed]
+        reasons = [each[source.video_id] for each in failed_in if source.video_id in each]
         if reasons:
             failed[source.video_id] = f"{reasons[0]} (failed before; --retry-failed tries again)"
     return jobs, failed

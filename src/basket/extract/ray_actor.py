@@ -104,6 +104,7 @@ class LotExtractor:
         self._one_lot = threading.Lock()
         self._loading = threading.Lock()
         self._progress: Progress | None = None
+        self._stopped = False
         recipe = setup.recipe
         device, precision = choose_device(recipe.device, recipe.precision)
         self._recipe = replace(recipe, device=device, precision=precision)
@@ -140,6 +141,8 @@ class LotExtractor:
         """
         with self._one_lot:
             self.describe()
+            if self._stopped:
+                return None
             assert self._cache is not None
             setup = self._setup
             try:
@@ -183,6 +186,7 @@ class LotExtractor:
 
     def stop(self) -> None:
         """Commit what is finished, and end the lot at work."""
+        self._stopped = True
         request_stop()
 
 

@@ -279,10 +279,10 @@ class _Driver:
             kind, actor = self._pending.pop(reference)
             try:
                 answer = self._ray.get(reference)
-            except self._ray.exceptions.RayActorError as error:
-                self._died(kind, actor, error)
             except self._ray.exceptions.RayTaskError as error:
                 raise _plain(error) from None
+            except self._ray.exceptions.RayError as error:  # death, by whatever hand
+                self._died(kind, actor, error)
             else:
                 self._take(kind, actor, answer)
         if self._on_progress is not None and self._jobs:
@@ -311,6 +311,10 @@ class _Driver:
         if kind == "progress":
             return  # the lot that it was asked about tells
         if kind == "describe":
+            time.sleep(_TICK_S)
+            if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+                self._greet(actor)  # on its way back
+                return
             actor.deaths_loading += 1
             if actor.deaths_loading >= _LOADING_DEATHS:
                 raise BasketError(

@@ -32,7 +32,7 @@ class Progress:
     @property
     def bound_by(self) -> str:
         """The stage the loop waits for most."""
-        return max(self.seconds, key=lambda stage: self.seconds[stage])
+        return _slowest(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,9 @@ class ExtractionSummary:
             **asdict(self),
             "clips_per_s": self.clips / self.elapsed_s if self.elapsed_s else None,
             "video_s_per_s": self.video_s / self.elapsed_s if self.elapsed_s else None,
+            "bound_by": _slowest(self.seconds) if self.clips else None,
         }
+
+
+def _slowest(seconds: Mapping[str, float]) -> str:
+    return max(seconds, key=lambda stage: seconds[stage])

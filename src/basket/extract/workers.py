@@ -109,8 +109,8 @@ class _Task:
     """A video that is being decoded: where, and how long that has taken.
 
     ``reported_s`` is the worker's own count of seconds spent decoding (not waiting for a slot), as
-    of its last message; ``heard_s`` is when we read that message. ``ended_s`` is when its future was
-    first seen to have failed, ``lost_s`` when its worker's connection ended; 0 before.
+    of its last message; ``heard_s`` is when we read that message. ``ended_s`` is when its future
+    was first seen to have failed, ``lost_s`` when its worker's connection ended; 0 before.
     """
 
     number: int

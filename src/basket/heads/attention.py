@@ -56,7 +56,7 @@ class AttentionHead(SkillHead):
         k of ``topk``; shorter videos use all segments.
     weight_decay : float, default=0.01
         Of AdamW.
-    learning_rate : float, default=0.0005
+    learning_rate : float, default=0.002
         Of AdamW.
     batch_size : int, default=256
         Videos per step.
@@ -94,7 +94,7 @@ class AttentionHead(SkillHead):
         queries: str | Sequence[int] = "skill",
         top: int = 4,
         weight_decay: float = 0.01,
-        learning_rate: float = 5e-4,
+        learning_rate: float = 2e-3,
         batch_size: int = 256,
         epochs: int = 30,
         patience: int = 4,

@@ -126,15 +126,15 @@ class _Model:
             return self._top_mean(segments @ self.slope, video, lengths)
         # One product reads the segments once for both.
         both = segments @ torch.cat([self.slope, self.query], dim=1)
-        scores, weights = both.split([self.slope.shape[1], self.query.shape[1]], dim=1)
+        scores, weights = both[:, : self.slope.shape[1]], both[:, self.slope.shape[1] :]
         index = video[:, None].expand_as(weights)
         highest = weights.new_full((len(lengths), weights.shape[1]), -torch.inf)
         highest = highest.scatter_reduce(0, index, weights.detach(), "amax")
         weights = torch.exp(weights - highest[video])
         total = weights.new_zeros((len(lengths), weights.shape[1])).index_add(0, video, weights)
         of_skill = self.query_of_skill
-        pooled = scores.new_zeros((len(lengths), scores.shape[1]))
-        pooled = pooled.index_add(0, video, weights[:, of_skill] * scores)
+        zeros = scores.new_zeros((len(lengths), scores.shape[1]))
+        pooled: Tensor = zeros.index_add(0, video, weights[:, of_skill] * scores)
         return pooled / total[:, of_skill]
 
     def _top_mean(self, scores: Tensor, video: Tensor, lengths: Tensor) -> Tensor:

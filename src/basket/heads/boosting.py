@@ -82,11 +82,13 @@ def grow(recipe: Recipe, rows: TrainingRows, bins: Bins | None = None) -> list[G
     """
     rows = rows if recipe.patience else rows.learned()
     held = rows.held_out(recipe.validation_fraction) & (recipe.patience > 0)
-    if (~held).sum() < 2 * recipe.params["min_data_in_leaf"]:
-        # No split is possible, and LightGBM fails where a bag of rows comes out empty.
+    learned = rows.X[~held]
+    if len(learned) < 2 * recipe.params["min_data_in_leaf"] or (learned == learned[:1]).all():
+        # No split is possible, and LightGBM fails where a bag of rows comes out empty or no column
+        # varies.
         return [_no_trees(recipe, rows, skill) for skill in range(rows.n_skills)]
     params = {**recipe.params, "num_threads": recipe.threads}
-    data = (bins or Bins()).of(rows.X[~held], params)
+    data = (bins or Bins()).of(learned, params)
     kind = _SoftmaxSkill if recipe.softmax else _Skill
     # Boosters side by side scale with the cores; threads within one wait for each other at every
     # leaf.

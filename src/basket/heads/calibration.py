@@ -43,8 +43,8 @@ class Rate:
 
     Parameters
     ----------
-    low, high : float
-        Stated probabilities in this bin.
+    stated : float
+        Their mean stated probability.
     ratings, players : int
         What was counted.
     right, near : int
@@ -54,8 +54,7 @@ class Rate:
         ratings of one player are worth less than as many players.
     """
 
-    low: float
-    high: float
+    stated: float
     ratings: int
     players: int
     right: int
@@ -76,7 +75,7 @@ class Rate:
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of :attr:`share`.
 
-        >>> Rate(0, 1, 100, 100, 50, 80, 100.0).interval
+        >>> Rate(0.5, 100, 100, 50, 80, 100.0).interval
         (0.404, 0.596)
         """
         if not self.ratings:
@@ -114,9 +113,9 @@ class Calibration:
     skills: dict[str, tuple[Rate, ...]]
 
     def at(self, skill: str, probability: float) -> Rate:
-        """What was counted for this skill near this stated probability, or over all skills."""
+        """What was counted for this skill nearest this stated probability, or over all skills."""
         curve = self.skills.get(skill, self.pooled)
-        return next((rate for rate in curve if probability < rate.high), curve[-1])
+        return min(curve, key=lambda rate: abs(rate.stated - probability))
 
     def is_pooled(self, skill: str) -> bool:
         """Whether :meth:`at` answers with what was counted over all skills."""
@@ -208,7 +207,7 @@ def measure(
     return Calibration(
         videos=len(held.ids),
         players=len(set(held.groups)),
-        overall=ratings.rate(0.0, 1.0),
+        overall=ratings.rate(),
         guess=max(float((held.levels == guessed)[known].mean()), chance) if known.any() else chance,
         pooled=ratings.curve(),
         skills={
@@ -236,19 +235,15 @@ class _Ratings:
     def curve(self) -> tuple[Rate, ...]:
         """Bins of about equally many ratings, by stated probability."""
         n_bins = max(1, min(MAX_BINS, len(self.stated) // BIN_RATINGS))
-        inner = np.quantile(self.stated, np.arange(1, n_bins) / n_bins) if n_bins > 1 else []
-        edges = [0.0, *np.unique(inner).tolist(), 1.0]
-        bins = np.searchsorted(edges[1:-1], self.stated, side="right")
-        rates = [
-            self.take(bins == index).rate(edges[index], edges[index + 1])
-            for index in range(len(edges) - 1)
-        ]
-        return tuple(rate for rate in rates if rate.ratings) or (self.rate(0.0, 1.0),)
+        if not len(self.stated):
+            return (self.rate(),)
+        edges = np.unique(np.quantile(self.stated, np.arange(1, n_bins) / n_bins))
+        bins = np.searchsorted(edges, self.stated, side="right")
+        return tuple(self.take(bins == index).rate() for index in np.unique(bins))
 
-    def rate(self, low: float, high: float) -> Rate:
+    def rate(self) -> Rate:
         return Rate(
-            low=float(low),
-            high=float(high),
+            stated=float(self.stated.mean()) if len(self.stated) else 0.0,
             ratings=len(self.stated),
             players=len(np.unique(self.player)),
             right=int(self.right.sum()),
@@ -273,8 +268,7 @@ def _independent(right: npt.NDArray[np.bool_], player: npt.NDArray[np.int64]) ->
 
 def _rate(document: Any) -> Rate:
     rate = Rate(
-        low=float(document["low"]),
-        high=float(document["high"]),
+        stated=float(document["stated"]),
         ratings=int(document["ratings"]),
         players=int(document["players"]),
         right=int(document["right"]),

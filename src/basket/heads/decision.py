@@ -165,7 +165,7 @@ class DecisionRules:
         if metric not in RULES:
             hint = nearest(metric, list(RULES))
             raise UsageError(
-                f"no decision rule for {metric!r}{hint or ';'} Known: {', '.join(RULES)}"
+                f"no decision rule for {metric!r}{hint or '.'} Known: {', '.join(RULES)}"
             )
         return self.apply(RULES[metric], proba)
 

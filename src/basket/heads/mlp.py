@@ -49,7 +49,7 @@ class MlpHead(SkillHead):
         Share of hidden units left out in each step.
     weight_decay : float, default=0.01
         Of AdamW.
-    learning_rate : float, default=0.001
+    learning_rate : float, default=0.0005
         Of AdamW.
     batch_size : int, optional
         Rows per step; if not given, so that an epoch has about 32 steps (32 to 1,024 rows).
@@ -89,7 +89,7 @@ class MlpHead(SkillHead):
         depth: int = 1,
         dropout: float = 0.5,
         weight_decay: float = 0.01,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 5e-4,
         batch_size: int | None = None,
         epochs: int = 100,
         patience: int = 10,

@@ -234,6 +234,6 @@ def parse_term(name: str, *, within: str) -> Term:
         return Term(f"{found[1]}{int(found[2])}", family, int(found[2]))
     hint = nearest(name, list(TERMS))
     raise UsageError(
-        f"unknown pooling {name!r} in {within!r}{hint or ';'} Known: {', '.join(TERMS)} (N is a "
+        f"unknown pooling {name!r} in {within!r}{hint or '.'} Known: {', '.join(TERMS)} (N is a "
         "number), joined by +, or segments"
     )

@@ -122,7 +122,7 @@ class PromptsHead(SkillHead):
             raise UsageError(f"prompts got {len(self.skills)} names for {self.n_skills_} skills")
         parts = [name.rsplit(":", 2) for name in self.columns]
         signs = np.zeros((width, len(self.active_)))
-        for position, skill in enumerate(self.skills[index] for index in self.active_):
+        for position, skill in enumerate(self.skills[index] for index in self.active_.tolist()):
             for side, sign in (("good", 1.0), ("bad", -1.0)):
                 mine = [row for row, part in enumerate(parts) if part[:2] == [skill, side]]
                 signs[mine, position] = sign / max(len(mine), 1)
@@ -141,7 +141,7 @@ class PromptsHead(SkillHead):
             X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
             for start in range(0, len(X), _PREDICT_ROWS)
         ]
-        return np.concatenate(parts) + self.intercept_
+        return np.asarray(np.concatenate(parts) + self.intercept_)
 
     def _state(self) -> HeadState:
         return HeadState(arrays={name: getattr(self, f"{name}_") for name in _ARRAYS})

@@ -68,7 +68,16 @@ class Reference:
             inside = (expected[:, skill] - ordered[low]) / np.where(gap > 0, gap, 1.0)
             between = low + np.clip(inside, 0.0, 1.0)
             place[:, skill] = np.where(upto > below, (below + upto - 1) / 2, between)
-        return place / (self.quantiles.shape[1] - 1)
+        return np.asarray(place / (self.quantiles.shape[1] - 1))
+
+    def beyond(self, proba: Float) -> npt.NDArray[np.bool_]:
+        """Whether a prediction lies outside the range of all reference players, (n, n_skills).
+
+        Many of them for one reel tell that it is unlike what the run was checked on.
+        """
+        expected, slack = expectation(proba), 1e-6
+        low, high = self.quantiles[:, 0] - slack, self.quantiles[:, -1] + slack
+        return np.asarray((expected < low) | (expected > high))
 
     def to_json(self) -> str:
         """Serialise; :meth:`from_json` restores an equal one."""

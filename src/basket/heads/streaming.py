@@ -133,7 +133,7 @@ class _Kept:
     ) -> None:
         self._feature_set = feature_set
         self._ids = list(video_ids)
-        self._asked = {
+        self._asked: dict[str, Any] = {
             "stream": stream,
             "pooling": str(replace(pooling, subset=None)),
             "segments": None if pooling.subset is None else str(pooling.subset),
@@ -185,7 +185,7 @@ def _stream_width(feature_set: FeatureSource, stream: str) -> int:
     if stream not in streams:
         hint = nearest(stream, list(streams))
         raise UsageError(
-            f"{feature_set.name} has no stream {stream!r}{hint or ';'} It has: {', '.join(streams)}"
+            f"{feature_set.name} has no stream {stream!r}{hint or '.'} It has: {', '.join(streams)}"
         )
     return int(streams[stream])
 

@@ -59,7 +59,7 @@ Known: class_weight, folds, n_levels, penalties, seed, standardize
         if parameter not in known:
             hint = nearest(parameter, known)
             raise UsageError(
-                f"head {name!r} has no parameter {parameter!r}{hint or ';'} "
+                f"head {name!r} has no parameter {parameter!r}{hint or '.'} "
                 f"Known: {', '.join(known)}"
             )
     head: SkillHead = head_class(n_levels=n_levels, **params)

@@ -120,6 +120,8 @@ class SkillCard:
         How often the run is right.
     compared_with : str
         Whom percentiles are among: ``144 training players``.
+    beyond : int
+        Skills whose prediction lies outside the range of all those players.
     stories : tuple of Story
         What moved each skill's prediction; featured skills first.
     strips : tuple of Strip
@@ -144,6 +146,7 @@ class SkillCard:
     duration_s: float = 0.0
     calibration: Calibration | None = None
     compared_with: str = ""
+    beyond: int = 0
     stories: tuple[Story, ...] = ()
     strips: tuple[Strip, ...] = ()
     method: str = ""
@@ -223,6 +226,7 @@ def make_card(
     percentiles: npt.ArrayLike | None = None,
     calibration: Calibration | None = None,
     compared_with: str = "",
+    beyond: int = 0,
     duration_s: float = 0.0,
 ) -> SkillCard:
     """Make the card of one reel from one row of predictions.
@@ -248,6 +252,8 @@ def make_card(
         How often the run is right.
     compared_with : str
         Whom percentiles are among.
+    beyond : int
+        Skills whose prediction lies outside the range of all those players.
     duration_s : float
 
     Raises
@@ -297,4 +303,5 @@ def make_card(
         duration_s=duration_s,
         calibration=calibration,
         compared_with=compared_with,
+        beyond=beyond,
     )

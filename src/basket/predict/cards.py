@@ -77,6 +77,7 @@ def _plain(found: Prediction, video: VideoPrediction, labels: LabelTable | None)
         compared_with=""
         if reference is None
         else f"{reference.players} {reference.population} players",
+        beyond=video.beyond,
         duration_s=video.duration_s,
     )
 

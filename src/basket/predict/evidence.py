@@ -17,7 +17,7 @@ prediction. The third makes no such promise: segments that say the same replace 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -227,15 +227,15 @@ def _shares(head: SkillHead, reel: _Reel, mean: Float) -> Float:
 def _share_of_std(x: Float) -> Float:
     squares = (x - x.mean(axis=0)) ** 2
     std = np.sqrt(squares.mean(axis=0))
-    return squares / np.where(std > 0, std * len(x), 1.0)
+    return np.asarray(squares / np.where(std > 0, std * len(x), 1.0))
 
 
 def _share_of_extreme(x: Float, extreme: Float) -> Float:
     holds = x == extreme
-    return holds * extreme / holds.sum(axis=0)
+    return np.asarray(holds * extreme / holds.sum(axis=0))
 
 
-_TERM_SHARES = {
+_TERM_SHARES: dict[str, Callable[[Float], Float]] = {
     "mean": lambda x: x / len(x),
     "std": _share_of_std,
     "max": lambda x: _share_of_extreme(x, x.max(axis=0)),

@@ -65,7 +65,7 @@ def _block(
 
 
 def _mean(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return (x.sum(axis=0) - x) / (len(x) - 1)
+    return np.asarray((x.sum(axis=0) - x) / (len(x) - 1))
 
 
 def _std(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

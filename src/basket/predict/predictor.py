@@ -43,6 +43,8 @@ class VideoPrediction:
         Share of the reference players with a lower expected level; NaN where unknown.
     note : str
         What a person should know of the file; empty when all is well.
+    beyond : int
+        Skills whose prediction lies outside the range of all reference players.
     """
 
     video_id: str
@@ -52,6 +54,7 @@ class VideoPrediction:
     levels: npt.NDArray[np.int64]
     percentiles: Float
     note: str = ""
+    beyond: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ class Prediction:
             "segments": video.n_segments,
             "from_cache": video.video_id in self.features.cached,
             "note": video.note,
+            "skills_beyond_reference": video.beyond,
             "skills": {
                 skill: {
                     "level": int(level),
@@ -252,6 +256,11 @@ class Predictor:
             if self.reference is None
             else self.reference.percentile(proba)
         )
+        beyond = (
+            np.zeros(len(proba), dtype=np.int64)
+            if self.reference is None
+            else self.reference.beyond(proba).sum(axis=1)
+        )
         return tuple(
             VideoPrediction(
                 video_id=video_id,
@@ -260,6 +269,7 @@ class Predictor:
                 proba=proba[index],
                 levels=levels[index],
                 percentiles=places[index],
+                beyond=int(beyond[index]),
                 note=" ".join(
                     filter(None, [row.provenance.get("note", ""), features.notes.get(video_id, "")])
                 ),

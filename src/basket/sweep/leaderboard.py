@@ -41,8 +41,8 @@ class Row:
         Players resampled, and seeds where there are several.
     n_seeds : int
     seconds : float
-        Of one fit with its scoring, the mean over seeds; shared work counts for the first to need
-        it.
+        Of one fit with its scoring, the mean over seeds; work that fits share is divided evenly
+        between them.
     """
 
     setting: Setting

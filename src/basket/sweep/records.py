@@ -112,9 +112,12 @@ class Records:
         with (self._locks / f"{name}.lock").open("w") as file:
             try:
                 _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 yield False
                 return
+            except OSError:
+                # A file system without locks: some work is done twice, one record of it is kept.
+                pass
             yield True
 
     def _path(self, key: str) -> Path:

@@ -272,7 +272,7 @@ def check_names(head: str, names: Sequence[str]) -> None:
         if name not in known:
             hint = nearest(name, known)
             raise UsageError(
-                f"head {head!r} has no parameter {name!r} to try{hint or ';'} Known: "
+                f"head {head!r} has no parameter {name!r} to try{hint or '.'} Known: "
                 f"{', '.join(known)}"
             )
 
@@ -288,7 +288,7 @@ def check_metric(name: str) -> None:
     """Raise UsageError for a metric nothing can be selected by."""
     if name not in CONFUSION_METRICS:
         raise UsageError(
-            f"cannot select by {name!r}{nearest(name, list(CONFUSION_METRICS)) or ';'} Known: "
+            f"cannot select by {name!r}{nearest(name, list(CONFUSION_METRICS)) or '.'} Known: "
             f"{', '.join(CONFUSION_METRICS)}"
         )
 

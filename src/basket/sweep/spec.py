@@ -58,7 +58,7 @@ class _Node:
         for key, (place, _) in self.value.items():
             if known is not None and key not in known:
                 hint = nearest(str(key), list(known))
-                raise place.fail(f"unknown key {key!r}{hint or ';'} Known: {', '.join(known)}")
+                raise place.fail(f"unknown key {key!r}{hint or '.'} Known: {', '.join(known)}")
         return {key: node for key, (_, node) in self.value.items()}
 
     def entries(self) -> list[_Node]:
@@ -198,7 +198,7 @@ def _search(node: _Node) -> Search:
     if kind not in SEARCHES:
         hint = nearest(kind, list(SEARCHES))
         raise given["kind"].fail(
-            f"unknown search {kind!r}{hint or ';'} Known: {', '.join(SEARCHES)}"
+            f"unknown search {kind!r}{hint or '.'} Known: {', '.join(SEARCHES)}"
         )
     budget = given["budget"].whole(at_least=1) if "budget" in given else None
     if budget is None and kind in ("random", "optuna"):

@@ -8,14 +8,17 @@ where it does not, some work is done twice and one record of it is kept.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from basket.errors import UsageError
 from basket.extract.ray_cluster import connected, layout
 from basket.sweep.data import SweepData
+from basket.sweep.leaderboard import SWEEP_FILE, read_sweep_file
 from basket.sweep.runner import run_settings
 from basket.sweep.setting import Setting
 
@@ -28,6 +31,36 @@ def take_part(
 ) -> int:
     """Do what nobody else does of these settings; the records made here."""
     return run_settings(settings, data=data, folder=folder, notes=notes).n_computed
+
+
+def require_same_sweep(folder: Path, about: Mapping[str, Any]) -> None:
+    """Check that a helper is about to do what the sweep in a folder does.
+
+    Parameters
+    ----------
+    folder : Path
+    about : mapping
+        What the helper would do.
+
+    Raises
+    ------
+    UsageError
+        Another space, other data or another version; or a search that one process must lead.
+    """
+    if about["space"]["search"]["kind"] == "optuna":
+        raise UsageError(
+            "Optuna proposes one configuration after the other, so there is nothing for --worker "
+            "to do; use --search random, grid or halving, or more --jobs"
+        )
+    if not (folder / SWEEP_FILE).exists():
+        return  # the helper is the first to come
+    there, here = read_sweep_file(folder), json.loads(json.dumps(about))
+    differing = [name for name in ("space", "data", "code") if there.get(name) != here[name]]
+    if differing:
+        raise UsageError(
+            f"The sweep in {folder} is another one (its {' and '.join(differing)} differ); give "
+            "--worker the same specification, labels and cache, and the same version of basket"
+        )
 
 
 @contextmanager
@@ -63,6 +96,7 @@ def ray_helpers(
         cache=data.cache.absolute(),
         train=data.train.absolute(),
         val=None if data.val is None else data.val.absolute(),
+        video_root=None if data.video_root is None else data.video_root.absolute(),
     )
     with connected(address) as ray:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,5 +1,8 @@
 """Small pictures made straight from the planes are those of the whole-frame conversion."""
 
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -104,3 +107,24 @@ def test_interlaced_frames_take_the_long_way(tmp_path):
     Sample(options={"x264-params": "interlaced=1"}, pts=range(4)).write(path)
     with av.open(str(path)) as container:
         assert not can_resize_planes(next(container.decode(video=0)))
+
+
+def test_decoding_large_frames_does_not_import_torch(tmp_path):
+    """A second and 160 MB in each decode process, for nothing."""
+    path = Sample(width_px=1280, height_px=720, pts=range(2)).write(tmp_path / "a.mp4")
+    script = """
+import pathlib, sys
+from basket.extract import decode_worker
+from basket.extract.backbones.base import FrameGeometry
+from basket.extract.clips import ClipShape
+from basket.extract.decode import DECODERS
+from basket.extract.decoding import Batch, Job, Source, WantedClips, decode_job
+from basket.extract.segments import SegmentPlan
+
+shape = ClipShape(2, FrameGeometry(224, 224))
+job = Job(Source("a", pathlib.Path(sys.argv[1])), 0, 0, (WantedClips(0, shape),))
+messages = list(decode_job(job, DECODERS["pyav"], plan=SegmentPlan(), batch_size=1))
+assert isinstance(messages[1], Batch), messages
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Unpack
 
 from basket.extract.backbones.catalogue import Checkpoint
-from basket.extract.backbones.cost import pair
 from basket.extract.backbones.network import load_pretrained
 from basket.extract.backbones.opening import LoadOptions, open_checkpoint
-from basket.extract.backbones.per_frame import PerFrame, per_frame_spec
-from basket.extract.backbones.preprocessing import read_preprocessing
+from basket.extract.backbones.per_frame import PerFrame, per_frame_backbone
 
 _NEEDED = ("vision_model.", "visual_projection.")
 
@@ -28,21 +26,13 @@ def load(checkpoint: Checkpoint, **options: Unpack[LoadOptions]) -> PerFrame:
 
     found = open_checkpoint(checkpoint, "clip", options, model_types=("clip", "clip_vision_model"))
     model = load_pretrained(CLIPVisionModelWithProjection, found.folder, needed=_NEEDED)
-    height_px, width_px = pair(model.config.image_size)
-    preprocessing = read_preprocessing(found.folder, height_px=height_px, width_px=width_px)
-    spec = per_frame_spec(
+    return per_frame_backbone(
         found,
         checkpoint,
-        config=model.config,
-        dims=model.config.projection_dim,
-        preprocessing=preprocessing,
-        pooling="class token,layernorm,projection",
-        prefix=1,
-    )
-    return PerFrame(
         model,
         blocks=model.vision_model.encoder.layers,
+        dims=model.config.projection_dim,
         prefix=1,
         embedding=lambda output: output.image_embeds,
-        **found.run_options(spec, preprocessing),
+        pooling="class token,layernorm,projection",
     )

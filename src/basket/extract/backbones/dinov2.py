@@ -9,8 +9,8 @@ from basket.extract.backbones.catalogue import Checkpoint
 from basket.extract.backbones.cost import pair
 from basket.extract.backbones.network import load_pretrained
 from basket.extract.backbones.opening import LoadOptions, open_checkpoint
-from basket.extract.backbones.per_frame import PerFrame, per_frame_spec
-from basket.extract.backbones.preprocessing import picture_sides, read_preprocessing
+from basket.extract.backbones.per_frame import PerFrame, per_frame_backbone
+from basket.extract.backbones.preprocessing import picture_sides
 from basket.extract.backbones.weights import CheckpointFolder
 
 _NEEDED = ("embeddings.", "encoder.", "layernorm.")
@@ -30,23 +30,16 @@ def load(checkpoint: Checkpoint, **options: Unpack[LoadOptions]) -> PerFrame:
 
     found = open_checkpoint(checkpoint, "dinov2", options)
     model = load_pretrained(Dinov2Model, found.folder, needed=_NEEDED, prefix="dinov2.")
-    height_px, width_px = _sides(found.folder, model.config)
-    preprocessing = read_preprocessing(found.folder, height_px=height_px, width_px=width_px)
-    spec = per_frame_spec(
+    return per_frame_backbone(
         found,
         checkpoint,
-        config=model.config,
-        dims=model.config.hidden_size,
-        preprocessing=preprocessing,
-        pooling="layernorm,class token",
-        prefix=1,
-    )
-    return PerFrame(
         model,
         blocks=model.encoder.layer,
+        dims=model.config.hidden_size,
         prefix=1,
         embedding=lambda output: output.last_hidden_state[:, 0],
-        **found.run_options(spec, preprocessing),
+        pooling="layernorm,class token",
+        sides_px=_sides(found.folder, model.config),
     )
 
 

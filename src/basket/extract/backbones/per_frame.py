@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from basket.extract.backbones.base import BackboneSpec
 from basket.extract.backbones.catalogue import Checkpoint
-from basket.extract.backbones.cost import image_tflop
+from basket.extract.backbones.cost import image_tflop, pair
 from basket.extract.backbones.network import NetworkBackbone
 from basket.extract.backbones.opening import OpenCheckpoint, acting_values
-from basket.extract.backbones.preprocessing import Preprocessing
+from basket.extract.backbones.preprocessing import read_preprocessing
 from basket.extract.backbones.streams import layer_index, tubelet_index
 from basket.extract.backbones.tokens import BlockMeans
 
@@ -72,37 +71,43 @@ class PerFrame(NetworkBackbone):
         return streams | {name: frames[:, t] for name, t in self._tubelets.items()}
 
 
-def per_frame_spec(
+def per_frame_backbone(
     found: OpenCheckpoint,
     checkpoint: Checkpoint,
+    network: Any,
     *,
-    config: Any,
+    blocks: Sequence[Any],
     dims: int,
-    preprocessing: Preprocessing,
-    pooling: str,
     prefix: int,
-) -> BackboneSpec:
-    """The specification of an image network run frame by frame.
+    embedding: Callable[[Any], torch.Tensor],
+    pooling: str,
+    sides_px: tuple[int, int] | None = None,
+) -> PerFrame:
+    """Make a backbone of the image network of an open checkpoint.
 
     Parameters
     ----------
     found : OpenCheckpoint
     checkpoint : Checkpoint
         Says how many frames; :data:`FRAMES` where it does not.
-    config : transformers configuration
-        Of the image side.
+    network : torch.nn.Module
+        The image side, weights loaded.
+    blocks, prefix, embedding
+        As for :class:`PerFrame`.
     dims : int
         Width of a frame's embedding; layers are as wide as the network.
-    preprocessing : Preprocessing
     pooling : str
         Where the embedding of a frame comes from.
-    prefix : int
-        Class tokens before the patches.
+    sides_px : tuple of int, optional
+        Height and width of a picture; by default what the network was trained on.
     """
+    config = network.config
+    height_px, width_px = sides_px or pair(config.image_size)
+    preprocessing = read_preprocessing(found.folder, height_px=height_px, width_px=width_px)
     frames = checkpoint.frames or FRAMES
     names = found.streams(layers=config.num_hidden_layers, time_steps=frames)
     geometry = preprocessing.geometry
-    return found.spec(
+    spec = found.spec(
         frames=frames,
         preprocessing=preprocessing,
         streams={name: dims if layer_index(name) is None else config.hidden_size for name in names},
@@ -117,4 +122,11 @@ def per_frame_spec(
             prefix=prefix,
             attention_pooling=bool(getattr(config, "vision_use_head", False)),
         ),
+    )
+    return PerFrame(
+        network,
+        blocks=blocks,
+        prefix=prefix,
+        embedding=embedding,
+        **found.run_options(spec, preprocessing),
     )

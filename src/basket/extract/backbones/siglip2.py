@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import Unpack
 
 from basket.extract.backbones.catalogue import Checkpoint
-from basket.extract.backbones.cost import pair
 from basket.extract.backbones.network import load_pretrained
 from basket.extract.backbones.opening import LoadOptions, open_checkpoint
-from basket.extract.backbones.per_frame import PerFrame, per_frame_spec
-from basket.extract.backbones.preprocessing import read_preprocessing
+from basket.extract.backbones.per_frame import PerFrame, per_frame_backbone
 
 _NEEDED = ("embeddings.", "encoder.", "post_layernorm.", "head.")
 
@@ -34,21 +32,13 @@ def load(checkpoint: Checkpoint, **options: Unpack[LoadOptions]) -> PerFrame:
         checkpoint, "siglip2", options, model_types=("siglip", "siglip_vision_model")
     )
     model = load_pretrained(SiglipVisionModel, found.folder, needed=_NEEDED, prefix="vision_model.")
-    height_px, width_px = pair(model.config.image_size)
-    preprocessing = read_preprocessing(found.folder, height_px=height_px, width_px=width_px)
-    spec = per_frame_spec(
+    return per_frame_backbone(
         found,
         checkpoint,
-        config=model.config,
-        dims=model.config.hidden_size,
-        preprocessing=preprocessing,
-        pooling="layernorm,attention pooling",
-        prefix=0,
-    )
-    return PerFrame(
         model,
         blocks=model.encoder.layers,
+        dims=model.config.hidden_size,
         prefix=0,
         embedding=lambda output: output.pooler_output,
-        **found.run_options(spec, preprocessing),
+        pooling="layernorm,attention pooling",
     )

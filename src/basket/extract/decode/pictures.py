@@ -9,7 +9,7 @@ of 0.2 to 0.9 of 255 on real videos (docs/decoding.md), of which the subsampled 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +50,9 @@ class FrameConverter:
 
     def to_rgb(self, frame: av.VideoFrame) -> Pixels:
         """Convert the whole frame: uint8 (H, W, 3)."""
-        rgb = self._reformatter(None).reformat(frame, format="rgb24", threads=1).to_ndarray()
-        return np.ascontiguousarray(self._upright(rgb), dtype=np.uint8)
+        whole = self._reformatter(None).reformat(frame, format="rgb24", threads=1)
+        rgb = np.asarray(whole.to_ndarray(), dtype=np.uint8)
+        return np.ascontiguousarray(self._upright(rgb))
 
     def to_small_rgb(
         self, frame: av.VideoFrame, size: Size, *, resample: Resample, window: Window
@@ -194,10 +195,12 @@ def _to_bytes(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 def _planes(frame: av.VideoFrame) -> list[Pixels]:
     """Views of the planes, without what pads their rows."""
-    return [
-        np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    padded = (
+        # PyAV's type hints do not say that a plane is a buffer.
+        np.frombuffer(cast("memoryview", plane), np.uint8).reshape(plane.height, plane.line_size)
         for plane in frame.planes
-    ]
+    )
+    return [each[:, : plane.width] for each, plane in zip(padded, frame.planes, strict=True)]
 
 
 def _turned_size(size: Size, quarter_turns: int) -> Size:
