@@ -86,7 +86,7 @@ class Meter:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=int, default=10_000)
+    parser.add_argument("--videos", type=int, default=10_000, help="few measure the warm-up")
     videos = parser.parse_args().videos
     meter = Meter(videos)
     with tempfile.TemporaryDirectory() as name:

@@ -1,11 +1,11 @@
 """Where the time of a prediction goes, and how fast cached players are.
 
 1. One nine-minute reel through ``basket predict`` in a fresh process: the share of its wall time
-   between the first decoded clip and the last embedded one. What is left is start-up (imports,
-   worker processes, opening the file) and glue (pooling, head). The backbone is ``motion``, whose
-   forward is the cheapest there is: the hardest case for this share.
+   between the moment the video is open and the last embedded clip. What is left is start-up
+   (imports, worker processes, opening the file) and glue (pooling, head). The backbone is
+   ``motion``, whose forward is the cheapest there is: the hardest case for this share.
 2. A thousand players from cached features, with the run already open: levels, probabilities,
-   percentiles. Features are random numbers of a real width; the head is fitted on them.
+   percentiles; best of three. Features are random numbers of a real width; the head is fitted on them.
 
     python benchmarks/predict.py [--seconds 540] [--players 1000] [--width 768] [--json]
 """
@@ -34,18 +34,16 @@ from basket.extract.segments import SegmentPlan
 SEGMENTS = 253  # of a nine-minute reel
 SKILLS = 20
 
-#: Runs in the fresh process; prints when it began to import, and when clips came.
+#: Runs in the fresh process. The first progress is told when the video is open in its worker.
 _WATCHED = """
-import time
-began = time.time()
-import json, sys
+import json, sys, time
 import basket
 times = []
 run = basket.load_run(sys.argv[1])
 found = basket.predict_videos(
     run, [sys.argv[2]], on_progress=lambda now: times.append((time.time(), now.clips))
 )
-print(json.dumps({"began": began, "first": next(t for t, clips in times if clips),
+print(json.dumps({"first": times[0][0],
     "last": times[-1][0], "clips": times[-1][1], "segments": found.videos[0].n_segments}))
 """
 
@@ -96,7 +94,7 @@ def one_reel(folder: Path, seconds: float) -> dict[str, Any]:
         "reel_s": seconds,
         "segments": seen["segments"],
         "wall_s": round(wall_s, 2),
-        "before_first_clip_s": round(seen["first"] - start, 2),
+        "before_opening_s": round(seen["first"] - start, 2),
         "after_last_clip_s": round(start + wall_s - seen["last"], 2),
         "decode_and_forward_share": round(working_s / wall_s, 3),
     }
@@ -141,7 +139,7 @@ def main() -> None:
     print(
         f"one reel of {watched['reel_s']:.0f} s ({watched['segments']} segments): "
         f"{watched['wall_s']:.1f} s, {watched['decode_and_forward_share']:.1%} of it decoding and "
-        f"forward (start-up {watched['before_first_clip_s']:.1f} s, end "
+        f"forward (start-up {watched['before_opening_s']:.1f} s, end "
         f"{watched['after_last_clip_s']:.1f} s)"
     )
     print(

@@ -72,7 +72,10 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(None, "Stopped.", _EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         return _complain(None, "Interrupted; what was finished is kept.", _EXIT_INTERRUPTED)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # click makes an exit of a broken pipe; any other exit is as it should be.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         # Whoever read our output has enough of it; nothing more may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from basket.cache.durable import supports_hard_links
 from basket.errors import BasketError
@@ -203,9 +204,11 @@ def _hub(reach: bool) -> Iterator[Check]:
         return
     if not reach:
         return
-    host = constants.ENDPOINT.partition("://")[2].partition("/")[0]
+    endpoint = urlsplit(constants.ENDPOINT)
+    host = endpoint.hostname or constants.ENDPOINT
+    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
     try:
-        socket.create_connection((host, 443), timeout=_HUB_WAIT_S).close()
+        socket.create_connection((host, port), timeout=_HUB_WAIT_S).close()
     except OSError:
         yield Check(
             "model hub",

@@ -532,3 +532,16 @@ def test_an_empty_feature_set_is_empty(feature_set, reopened):
     assert dict(reopened().failed) == {}
     shutil.rmtree(feature_set.path / "shards")
     assert reopened().video_ids == ()
+
+
+def test_spans_and_real_frames_of_many_videos_come_in_the_order_asked_for(feature_set, making):
+    ids = [f"{i}.mp4" for i in range(9)]
+    making.fill(feature_set, ids, per_shard=2)
+    asked = [ids[i] for i in (7, 0, 3, 8, 2, 3)]
+    segments = feature_set.segments(asked)
+    for name, column in segments.items():
+        expected = np.concatenate([getattr(making.features(each), name) for each in asked])
+        assert column.dtype == expected.dtype
+        assert np.array_equal(column, expected)
+    assert set(segments) == {"start_s", "end_s", "frames_valid"}
+    assert feature_set.segments([])["frames_valid"].shape == (0,)

@@ -1,9 +1,12 @@
 """Who is handed out when, and whom the death of an actor is held against."""
 
+import sys
+
 import pytest
 
-from basket.errors import BasketError, UsageError
-from basket.extract.ray_cluster import Layout, layout
+from basket.cli import run
+from basket.errors import BasketError, MissingDependencyError, UsageError
+from basket.extract.ray_cluster import Layout, import_ray, layout
 from basket.extract.ray_lots import NODE_LOSSES, Lot, Lots
 
 IDS = [f"{index}.mp4" for index in range(100)]
@@ -87,3 +90,17 @@ def test_a_cluster_is_divided_by_gpus_or_by_cores():
 def test_a_cluster_that_cannot_hold_an_actor(device, workers, said):
     with pytest.raises(UsageError, match=said):
         layout([{"CPU": 4.0}], device=device, workers=workers)
+
+
+def test_without_ray_it_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'basket\[ray\]'"):
+        import_ray()
+
+
+def test_options_of_ray_go_with_ray(tmp_path, capsys):
+    reel = tmp_path / "reel.mp4"
+    reel.touch()
+    where = ["--model", "motion", "--cache", str(tmp_path / "cache")]
+    assert run(["extract", str(reel), *where, "--actors", "2"]) == 2
+    assert "go with --engine ray" in capsys.readouterr().err

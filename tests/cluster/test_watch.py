@@ -18,6 +18,9 @@ from basket.extract.recipe import BackboneRecipe
 
 from .conftest import PLAN
 
+#: Ahead of the clock: however slow the machine, this was not long ago.
+TOLD_S = time.time() + 7200
+
 
 @pytest.fixture
 def features(reels):
@@ -29,10 +32,9 @@ def features(reels):
 
 
 def leave_note(features, name="other", **more):
-    """A writer on another machine that told of itself a second ago."""
-    now_s = time.time()
-    about = {"host": "elsewhere", "pid": 7, "state": "running", "start_s": now_s - 101}
-    about |= {"told_s": now_s - 1, "total": 300, "done": 50, "failed": 2, **more}
+    """A writer on another machine, last heard of at ``TOLD_S``."""
+    about = {"host": "elsewhere", "pid": 7, "state": "running", "start_s": TOLD_S - 100}
+    about |= {"told_s": TOLD_S, "total": 300, "done": 50, "failed": 2, **more}
     folder = features.path / "progress"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(about))
@@ -69,8 +71,8 @@ def test_the_folder_alone_tells_rates_and_the_time_left(features):
 
 def test_a_silent_writer_is_told_from_one_at_work(features):
     leave_note(features)
-    assert progress_of(features, now_s=time.time() + 30).writers[0].state == "running"
-    late = progress_of(features, now_s=time.time() + 600)
+    assert progress_of(features, now_s=TOLD_S + 30).writers[0].state == "running"
+    late = progress_of(features, now_s=TOLD_S + 600)
     assert late.writers[0].state == "silent"
     assert late.left_s is None
     gone = subprocess.Popen([sys.executable, "-c", ""])

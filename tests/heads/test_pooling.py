@@ -1,5 +1,6 @@
 """Pooling equals the naive loop, and never fills in a video that has no segments."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -254,3 +255,26 @@ def test_streaming_tells_what_is_wrong(videos):
     videos["v1"] = videos["v1"][:0]
     with pytest.raises(CacheError, match="v1 has no segments"):
         pool_feature_set(FakeSet(videos), ["v1", "v2"], "pooled", "mean")
+
+
+@pytest.mark.parametrize("pooling", ["mean+std+q50+valid", "max/every:2", "pyramid+valid/last:2"])
+def test_pieces_of_any_size_give_the_same_rows(pooling, monkeypatch):
+    random = np.random.default_rng(1)
+    ragged = RaggedFeatures.from_list([random.normal(size=(n, 3)) for n in (1, 7, 2, 5, 1, 3)])
+    valid = random.integers(0, 16, len(ragged.values))
+    whole = pool(ragged, pooling, frames_valid=valid)
+    for size_bytes in (1, 100, 200):
+        monkeypatch.setattr("basket.heads.pooling.PIECE_BYTES", size_bytes)
+        assert np.array_equal(pool(ragged, pooling, frames_valid=valid), whole)
+
+
+def test_pooling_takes_no_copies_of_all_segments_at_once():
+    ragged = RaggedFeatures(np.ones((20_000, 128), np.float16), np.arange(0, 20_001, 20))
+    pool(ragged, "mean+std+q90")  # so that no import is counted
+    tracemalloc.start()
+    try:
+        pool(ragged, "mean+std+q90")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2 * ragged.values.nbytes  # in float64 alone they would take four times it

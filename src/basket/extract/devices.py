@@ -27,6 +27,7 @@ from basket.extract.backbones.base import BackboneSpec, Streams
 from basket.extract.backbones.batching import BatchSize, auto_batch_size
 from basket.extract.decode_worker import end_with_parent
 from basket.extract.forward import Embedders, Pixels, embed_pieces
+from basket.extract.pipeline import usable_cores
 from basket.extract.recipe import BackboneRecipe
 
 _LANES = 2
@@ -111,7 +112,7 @@ def forward_processes(
     IdentityError
         Two processes found different weights.
     """
-    threads = max(1, (os.cpu_count() or 1) // max(1, devices.count("cpu")))
+    threads = max(1, usable_cores() // max(1, devices.count("cpu")))
     with ExitStack() as stack:
         started = [
             stack.enter_context(_ForwardProcess(recipe.on(device), batch_size, threads))

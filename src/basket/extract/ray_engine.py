@@ -8,25 +8,23 @@ holds it, and nothing else is remembered anywhere.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from basket.cache import FeatureSet, VideoRow, open_cache
+from basket.cache import open_cache
 from basket.cache.progress import Work, telling_progress
 from basket.errors import BasketError, IdentityError, Interrupted
-from basket.extract.attempts import Attempts
-from basket.extract.decoding import Job, Source
-from basket.extract.pipeline import decoding_provenance, feature_set_spec, plan_jobs
+from basket.extract.decoding import Source
+from basket.extract.pipeline import feature_set_spec, plan_jobs
 from basket.extract.ray_actor import ActorDescription, ActorSetup, LotDone, LotExtractor
 from basket.extract.ray_cluster import Layout, RayCluster, connected, layout
+from basket.extract.ray_ledger import Ledger
 from basket.extract.ray_lots import Lot, Lots
 from basket.extract.recipe import SpecOnly, tell_random
 from basket.extract.signals import stop_requested, stopping_on_signals
-from basket.extract.source_hash import content_of
 from basket.extract.summary import ExtractionSummary, Progress
 
 _TICK_S = 0.5
@@ -123,6 +121,11 @@ class _Totals:
         for name, size in lot.batch_sizes.items():
             self.batch_sizes[name] = min(size, self.batch_sizes.get(name, size))
 
+    def add_orphans(self, done: Mapping[str, str]) -> None:
+        """Videos that an actor had committed when it died, with the reasons of failed ones."""
+        self.failed |= {video_id: reason for video_id, reason in done.items() if reason}
+        self.done += sum(not reason for reason in done.values())
+
     def progress(self, running: Sequence[Progress]) -> Progress:
         return Progress(
             videos_done=self.done + len(self.failed) + sum(each.videos_done for each in running),
@@ -162,8 +165,8 @@ class _Driver:
         self._actors = [_Actor(remote.remote(setup)) for _ in range(chosen.actors)]
         #: What is under way: what was asked of whom, by the reference to the answer.
         self._pending: dict[Any, tuple[str, _Actor]] = {}
-        self._sets: list[FeatureSet] = []
-        self._jobs: dict[str, Job] = {}
+        #: What the shared folder says; known once the first actor told which features are meant.
+        self._ledger: Ledger
         self._lots = Lots((), actors=chosen.actors, workers=chosen.cpus)
         self._asked_s = 0.0
 
@@ -174,9 +177,10 @@ class _Driver:
         about = self._first_ready()
         tell_random(about.specs, self._say)
         failed_before = self._plan(sources, about)
+        sets = self._ledger.sets
         with ExitStack() as stack:
-            if self._jobs:
-                folders = [each.path for each in self._sets]
+            if self._lots:
+                folders = [each.path for each in sets]
                 stack.enter_context(telling_progress(folders, self._work))
             while (self._lots or self._busy()) and not stop_requested():
                 self._hand_out()
@@ -188,9 +192,9 @@ class _Driver:
         totals = self._totals
         names = [spec.name for spec in about.specs]
         return ExtractionSummary(
-            feature_sets={name: each.name for name, each in zip(names, self._sets, strict=True)},
+            feature_sets={name: each.name for name, each in zip(names, sets, strict=True)},
             done=totals.done,
-            already_there=len(sources) - len(self._jobs) - len(failed_before),
+            already_there=len(sources) - totals.videos - len(failed_before),
             failed={**failed_before, **totals.failed},
             notes=totals.notes,
             clips=totals.clips,
@@ -229,17 +233,17 @@ class _Driver:
         """Open the feature sets and see what is not done; what failed before is returned."""
         cache = open_cache(self._setup.cache, create=True)
         plan = self._setup.plan
-        self._sets = [cache.feature_set(feature_set_spec(spec, plan)) for spec in about.specs]
+        sets = [cache.feature_set(feature_set_spec(spec, plan)) for spec in about.specs]
         jobs, failed = plan_jobs(
             sources,
             [SpecOnly(spec) for spec in about.specs],
-            self._sets,
+            sets,
             plan=plan,
             retry_failed=self._setup.retry_failed,
             hash_sources=self._hashing,
         )
-        self._jobs = {job.source.video_id: job for job in jobs}
-        self._lots = Lots(self._jobs, actors=self._layout.actors, workers=self._layout.cpus)
+        self._ledger = Ledger(sets, {job.source.video_id: job for job in jobs})
+        self._lots = Lots(self._ledger.jobs, actors=self._layout.actors, workers=self._layout.cpus)
         self._totals.videos = len(jobs)
         return failed
 
@@ -262,8 +266,8 @@ class _Driver:
         for actor in self._actors:
             if actor.ready and actor.lot is None and self._lots:
                 actor.lot = self._lots.next()
-                paths = [str(self._jobs[name].source.path) for name in actor.lot.video_ids]
-                self._ask("extract", actor, list(zip(actor.lot.video_ids, paths, strict=True)))
+                sources = [self._ledger.jobs[name].source for name in actor.lot.video_ids]
+                self._ask("extract", actor, [(each.video_id, str(each.path)) for each in sources])
 
     def _hear(self) -> None:
         """Take what has come back; waits a moment where nothing has."""
@@ -285,7 +289,7 @@ class _Driver:
                 self._died(kind, actor, error)
             else:
                 self._take(kind, actor, answer)
-        if self._on_progress is not None and self._jobs:
+        if self._on_progress is not None and self._totals.videos:
             self._on_progress(self._now())
 
     def _take(self, kind: str, actor: _Actor, answer: Any) -> None:
@@ -327,69 +331,15 @@ class _Driver:
             node_is_gone = bool(getattr(error, "preempted", False)) or about.node not in {
                 node["NodeID"] for node in self._ray.nodes() if node["Alive"]
             }
-            given_up = self._lots.lost(
-                lot, done=self._done_of(lot), begun=self._begun_by(about), node_is_gone=node_is_gone
-            )
-            for video_id in given_up:
-                self._quarantine(video_id, self._lots.why_given_up(video_id), about)
+            done = self._ledger.done_of(lot.video_ids)
+            begun = self._ledger.begun_by(about)
+            self._totals.add_orphans(done)
+            for video_id in self._lots.lost(lot, done=done, begun=begun, node_is_gone=node_is_gone):
+                reason = self._lots.why_given_up(video_id)
+                decoder = self._setup.decoder
+                self._ledger.give_up(video_id, reason, actor=about, decoder=decoder)
+                self._totals.failed[video_id] = reason
         self._greet(actor)
-
-    def _done_of(self, lot: Lot) -> set[str]:
-        """Videos of a lot that are committed; what the dead actor did not live to tell."""
-        for each in self._sets:
-            each.refresh()
-        done = set()
-        for video_id in lot.video_ids:
-            job = self._jobs[video_id]
-            stamp = (job.source_bytes, job.source_mtime_ns)
-            content = content_of(job.source) if self._hashing else None
-            if all(each.is_done(video_id, *stamp, content=content) for each in self._sets):
-                done.add(video_id)
-                reasons = [each.failed[video_id] for each in self._sets if video_id in each.failed]
-                if reasons and self._setup.retry_failed:
-                    done.discard(video_id)  # perhaps of an earlier run
-                elif reasons:
-                    self._totals.failed[video_id] = reasons[0]
-                else:
-                    self._totals.done += 1
-        return done
-
-    def _begun_by(self, about: ActorDescription) -> set[str]:
-        """Videos that a dead actor was decoding, by the notes it left."""
-        begun = set()
-        for path in (self._sets[0].path / "attempts").glob("*.json"):
-            try:
-                note = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):  # ended meanwhile, or cut off by the death
-                continue
-            if (note.get("host"), note.get("pid")) == (about.host, about.pid):
-                begun.add(note["video_id"])
-        return begun
-
-    def _quarantine(self, video_id: str, reason: str, about: ActorDescription) -> None:
-        job = self._jobs[video_id]
-        recorded: Mapping[str, Any] = {
-            **decoding_provenance(self._setup.decoder),
-            "device": about.device,
-            "precision": about.precision,
-        }
-        for position in sorted({wanted.backbone for wanted in job.wanted}):
-            each = self._sets[position]
-            before = each.rows[video_id].attempts if video_id in each.rows else 0
-            with each.writer() as writer:
-                writer.add(
-                    VideoRow(
-                        video_id=video_id,
-                        status="failed",
-                        reason=reason,
-                        attempts=before + 1,
-                        source_bytes=job.source_bytes,
-                        source_mtime_ns=job.source_mtime_ns,
-                        provenance=recorded,
-                    )
-                )
-        Attempts(self._sets[0].path / "attempts").end(video_id)
-        self._totals.failed[video_id] = reason
 
     def _stop(self) -> None:
         """Have every actor commit what it has finished, then tell how far it got.
@@ -405,21 +355,11 @@ class _Driver:
         until_s = time.monotonic() + _STOP_S
         while self._busy() and time.monotonic() < until_s:
             self._hear()
-        finished = len(self._jobs) - self._left()
+        jobs = self._ledger.jobs
+        finished = len(self._ledger.done_of(jobs))
         raise Interrupted(
-            f"Stopped by a signal. {finished} of {len(self._jobs)} videos were finished and are "
+            f"Stopped by a signal. {finished} of {len(jobs)} videos were finished and are "
             "committed; run the same command again to continue"
-        )
-
-    def _left(self) -> int:
-        """Videos that are not committed now."""
-        for each in self._sets:
-            each.refresh()
-        return sum(
-            not all(
-                each.is_done(name, job.source_bytes, job.source_mtime_ns) for each in self._sets
-            )
-            for name, job in self._jobs.items()
         )
 
 

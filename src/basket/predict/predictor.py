@@ -284,7 +284,8 @@ def predict_stored(run: Run, sets: Sequence[FeatureSet], names: Sequence[str]) -
     return run.predict_proba(
         side_by_side(
             [
-                pool_feature_set(each, list(names), wanted.stream, pooling)
+                # The cache is only read here: nothing pooled is kept in it.
+                pool_feature_set(each, list(names), wanted.stream, pooling, keep=False)
                 for each, wanted, pooling in zip(sets, run.feature_sets, poolings, strict=True)
             ]
         )

@@ -1,0 +1,227 @@
+"""How results, progress and errors look: on a terminal, in a pipe, as JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+
+from basket import cli
+from basket.console import (
+    Output,
+    duration,
+    estimate_lines,
+    extraction_tables,
+    label_tables,
+    model_tables,
+    reasons_table,
+)
+from basket.dataset.overview import LabelOverview, TableOverview
+from basket.errors import IntegrityError
+from basket.extract.dry_run import Estimate
+from basket.extract.summary import ExtractionSummary
+
+
+def shown(*parts, width=100):
+    """What a person reads, without colours, on one line."""
+    console = Console(file=StringIO(), width=width)
+    for part in parts:
+        console.print(part)
+    return " ".join(console.file.getvalue().split())
+
+
+@pytest.fixture
+def terminal():
+    """An output whose errors go to a terminal that is remembered."""
+    output = Output()
+    output.err = Console(file=StringIO(), force_terminal=True, width=100)
+    return output
+
+
+def test_progress_on_a_terminal_is_one_line_that_goes_away(terminal):
+    with terminal.progress("Extracting") as report:
+        report(3, 12, "7 clips/s")
+    written = terminal.err.file.getvalue()
+    assert "3/12" in written
+    assert "7 clips/s" in written
+    assert written.endswith("\x1b[2K")  # the line is erased
+
+
+def test_a_stage_on_a_terminal_is_named_while_it_lasts(terminal):
+    with terminal.working("Fitting") as stage:
+        stage("reading [train]")
+    assert "Fitting: reading [train]" in terminal.err.file.getvalue()
+
+
+def test_progress_in_a_pipe_is_plain_lines_now_and_then(capsys, monkeypatch):
+    moments = iter([0.0, 1.0, 10.0])
+    monkeypatch.setattr("basket.console.time.monotonic", lambda: next(moments))
+    with Output().progress("Packing") as report:
+        report(1, 4, "")
+        report(2, 4, "")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert " ".join(said.err.split()) == "Packing: 2 of 4 , 10 s left"
+
+
+def test_quiet_leaves_results_warnings_and_errors(capsys):
+    output = Output(quiet=True)
+    with output.progress("Packing") as report, output.working("Fitting") as stage:
+        report(1, 2, "")
+        stage("reading")
+    output.note("chosen: ridge")
+    output.warn("look [here]")
+    output.result({}, "the result")
+    said = capsys.readouterr()
+    assert said.out == "the result\n"
+    assert said.err == "look [here]\n"
+
+
+def test_json_is_one_document_whatever_would_be_shown(capsys):
+    Output(json_mode=True).result({"path": Path("x"), "name": "é"}, "a table")
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"path": "x", "name": "é"}
+    assert "é" in said.out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min 01 s"), (7385, "2 h 03 min")]
+)
+def test_durations_are_said_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_long_lists_of_reasons_are_cut_and_say_so():
+    text = shown(reasons_table("Failed", {f"v{n}": "it is [odd]" for n in range(25)}))
+    assert "v19" in text
+    assert "v20" not in text
+    assert "and 5 more --json lists them all" in text
+    assert "it is [odd]" in text
+
+
+TABLE = TableOverview(
+    path=Path("a.csv"),
+    videos=3,
+    players=2,
+    seasons=(),
+    leagues=(),
+    skills=("Steals", "Fouls"),
+    level_counts=((1, 2), (0, 0)),
+    missing_labels=(0, 3),
+    duplicates=(),
+    missing_files=None,
+)
+
+
+def test_labels_without_videos_or_levels_show_what_is_unknown():
+    text = shown(*label_tables(LabelOverview(None, (TABLE,), {})))
+    assert "name their folder with --video-root" in text
+    assert "a.csv 3 2 - - ? 0" in text
+    assert "Steals 33 67 0" in text
+    assert "Fouls - - 3" in text
+
+
+def test_labels_that_share_nobody_say_so():
+    other = replace(TABLE, path=Path("b.csv"), missing_files=("x.mp4",))
+    text = shown(*label_tables(LabelOverview(Path(), (TABLE, other), {})))
+    assert "1 videos of b.csv are missing or empty: x.mp4" in text
+    assert "No player is in two of these files." in text
+
+
+def test_an_extraction_tells_failures_and_files_to_look_at():
+    summary = ExtractionSummary(
+        feature_sets={"motion": "motion.dense.1"},
+        done=3,
+        already_there=2,
+        failed={"b.mp4": "it is empty"},
+        notes={"c.mp4": "truncated: it ends early"},
+        clips=30,
+        video_s=120.0,
+        elapsed_s=4.0,
+        seconds={},
+        batch_sizes={},
+    )
+    text = shown(*extraction_tables(summary, Path("cache")))
+    assert "motion -> cache/motion.dense.1" in text
+    assert "3 videos extracted, 2 were there already, 1 failed; 30 clips" in text
+    assert "2 min 00 s of video in 4 s (30x real time)" in text
+    assert "look at these video reason c.mp4 truncated" in text
+    assert "Not extracted video reason b.mp4 it is empty" in text
+
+
+def test_an_estimate_warns_of_a_disk_that_is_too_small():
+    fields = dict.fromkeys(Estimate.__dataclass_fields__, 1)
+    cost = Estimate(**{**fields, "cache_bytes": 9 << 30, "free_bytes": 1 << 30, "unreadable": 2})
+    text = shown(*estimate_lines(cost))
+    assert "2 of them unreadable" in text
+    assert "not enough" in text
+
+
+def test_all_facts_of_a_model_are_lines_and_empty_ones_are_left_out():
+    row = {"name": "x", "streams": {"pooled": 768}, "mean": [0.5, 0.25], "alias": "", "notes": None}
+    row["decoding"] = {"crop": {"kind": "center", "px": 224}}
+    text = shown(*model_tables([row], whole=True))
+    assert "pooled: 768" in text
+    assert "0.5, 0.25" in text
+    assert "crop: kind: center; px: 224" in text
+    assert "alias" not in text
+
+
+# How a command ends
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A command line whose every command raises the given error."""
+    import typer.main
+
+    def use(error):
+        class Command:
+            def main(self, *_arguments, **_options):
+                raise error
+
+        monkeypatch.setattr(typer.main, "get_command", lambda _app: Command())
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (IntegrityError("shard x is [damaged]"), 4, "error: shard x is [damaged]"),
+        (KeyboardInterrupt(), 75, "what was finished is kept"),
+        (typer.Abort(), 75, "Stopped."),
+        (typer.Exit(3), 3, ""),
+    ],
+)
+def test_every_end_has_its_code_and_no_traceback(failing, capsys, error, code, said):
+    failing(error)
+    assert cli.run([]) == code
+    err = " ".join(capsys.readouterr().err.split())
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_mistake_of_ours_is_not_hidden(failing):
+    failing(ZeroDivisionError("ours"))
+    with pytest.raises(ZeroDivisionError):
+        cli.run([])
+
+
+def test_a_reader_who_has_enough_of_a_pipe_is_no_error():
+    code = (
+        "import os, sys; from basket.cli import run\n"
+        "r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n"
+        "sys.exit(run(['models', '--json']))"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,0 +1,155 @@
+"""What the composed calls say and refuse, beside what the commands show."""
+
+import csv
+import shutil
+
+import pytest
+from small_league import SKILLS, make_small_league, video_id
+
+import basket
+from basket.errors import RunError, UsageError
+
+
+@pytest.fixture(scope="module")
+def league(tmp_path_factory):
+    return make_small_league(tmp_path_factory.mktemp("league"))
+
+
+@pytest.fixture(scope="module")
+def fitted(league, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "ridge"
+    return basket.fit_head(cache=league.cache, train=league.train, val=league.val, out=out)
+
+
+@pytest.fixture
+def layout(league, tmp_path, monkeypatch):
+    """A folder with BASKET's own label files, at work in it."""
+    folder = tmp_path / "BASKET_Labels" / "BASKET"
+    folder.mkdir(parents=True)
+    (tmp_path / "18-19" / "NBA").mkdir(parents=True)
+    for name in ("train", "val", "test"):
+        shutil.copy(getattr(league, name), folder)
+    monkeypatch.delenv("BASKET_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def rewritten(source, target, change):
+    """A label file again, its rows changed."""
+    with source.open(newline="") as file:
+        rows = list(csv.reader(file))
+    with target.open("w", newline="") as file:
+        csv.writer(file).writerows(change(rows))
+    return target
+
+
+def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
+    swapped = rewritten(
+        league.test, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    first = basket.evaluate_run([fitted.path], tests={"t": league.test})
+    second = basket.evaluate_run([fitted.path], tests={"t": swapped})
+    assert basket.read_labels(swapped).skills == SKILLS[::-1]
+    assert first.results() == second.results()
+    assert first.results()[0]["accuracy"] > 0.6
+
+
+def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
+    more = rewritten(
+        league.test,
+        tmp_path / "more.csv",
+        lambda rows: [*rows, ["18-19/NBA/99_18_19.mp4", 1, 1, 1]],
+    )
+    said = []
+    report = basket.evaluate_run([fitted.path], tests={"t": more}, say=said.append)
+    reason = report.primary_run.splits["t"].left_out["18-19/NBA/99_18_19.mp4"]
+    assert "it is empty" in reason
+    assert said == [f"t: 1 labelled videos are left out, e.g. 18-19/NBA/99_18_19.mp4 ({reason})"]
+
+
+def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
+    meta = tmp_path / "meta.csv"
+    ids = "\n".join(f"{video_id(p)},{'guard' if p % 2 else 'centre'}" for p in range(48, 60))
+    meta.write_text(f"video,position\n{ids}\n")
+    said = []
+    report = basket.evaluate_run(
+        [fitted.path], tests={"a": league.test, "b": league.val}, meta=meta, say=said.append
+    )
+    assert any(line.startswith("b: position of") for line in said), said
+    assert not any(line.startswith("a: position of") for line in said)
+    slices = report.to_json()
+    assert "centre" in slices
+
+
+def test_a_cache_that_moved_is_named_by_the_caller(league, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(league.cache, tmp_path / "first")
+    run = basket.fit_head(cache=tmp_path / "first", train=league.train, out=tmp_path / "r")
+    (tmp_path / "first").rename(moved)
+    with pytest.raises(RunError, match="name one that has its features with --cache"):
+        basket.evaluate_run([run.path], tests={"t": league.test})
+    assert basket.evaluate_run([run.path], tests={"t": league.test}, cache=moved).results()
+
+
+def test_label_files_in_the_layout_of_basket_are_found(layout, league, fitted):
+    said = []
+    run = basket.fit_head(cache=league.cache, say=said.append)
+    assert any("train.csv and" in line and "val.csv" in line for line in said)
+    assert run.path.parent.name == "runs"
+    said.clear()
+    report = basket.evaluate_run([run.path], say=said.append)
+    assert report.split_names == ("test",)
+    assert said[0] == "Test sets: test"
+
+
+def test_a_layout_without_what_is_needed_says_what_to_name(layout, league, fitted):
+    (layout / "test.csv").unlink()
+    with pytest.raises(UsageError, match="name a test set: --test NAME=CSV"):
+        basket.evaluate_run([fitted.path])
+    (layout / "train.csv").unlink()
+    with pytest.raises(UsageError, match="name a label file with --train"):
+        basket.fit_head(cache=league.cache)
+    with pytest.raises(UsageError, match="name a label file with --train"):
+        basket.run_sweep(basket.Space(), cache=league.cache)
+    with pytest.raises(UsageError, match="at least one run folder"):
+        basket.evaluate_run([], tests={"t": league.test})
+
+
+def test_a_share_that_leaves_nothing_is_told(tmp_path):
+    (tmp_path / "one.mp4").touch()
+    with pytest.raises(UsageError, match="No videos are left to extract"):
+        basket.extract_features([tmp_path], models=["motion"], cache=tmp_path / "c", limit=0)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_sweep_says_what_it_chose_from_and_counts_its_looks(layout, league):
+    said = []
+    space = basket.Space(pools=("mean",))
+    first = basket.run_sweep(space, cache=league.cache, out="s", say=said.append)
+    assert any("train.csv" in line and "val.csv" in line for line in said)
+    assert (first.n_computed, first.n_test_looks) == (1, 1)
+    again = basket.run_sweep(space, cache=league.cache, out="s")
+    assert (again.n_computed, again.n_test_looks) == (0, 1)
+    assert again.report.results() == first.report.results()
+
+
+def test_a_sweep_without_validation_says_whom_it_holds_out(league, tmp_path):
+    said = []
+    basket.run_sweep(
+        basket.Space(pools=("mean",)),
+        cache=league.cache,
+        train=league.train,
+        out=tmp_path / "s",
+        say=said.append,
+    )
+    assert "a fifth of the training players is held out" in said[0]
+    with pytest.raises(UsageError, match="--jobs must be at least 1"):
+        basket.run_sweep(basket.Space(), cache=league.cache, train=league.train, jobs=0)
+
+
+def test_a_damaged_record_of_looks_is_not_taken_for_none(league, tmp_path):
+    arguments = {"cache": league.cache, "train": league.train, "test": league.test}
+    basket.run_sweep(basket.Space(pools=("mean",)), out=tmp_path / "s", **arguments)
+    (tmp_path / "s" / "tested.json").write_text("[")
+    with pytest.raises(RunError, match=r"tested\.json is damaged"):
+        basket.run_sweep(basket.Space(pools=("mean",)), out=tmp_path / "s", **arguments)
