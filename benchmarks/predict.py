@@ -5,7 +5,7 @@
    (imports, worker processes, opening the file) and glue (pooling, head). The backbone is
    ``motion``, whose forward is the cheapest there is: the hardest case for this share.
 2. A thousand players from cached features, with the run already open: levels, probabilities,
-   percentiles; best of three. Features are random numbers of a real width; the head is fitted on them.
+   percentiles; best of three. Features are random numbers of a real width, and so are labels.
 
     python benchmarks/predict.py [--seconds 540] [--players 1000] [--width 768] [--json]
 """

@@ -243,6 +243,21 @@ def test_a_sweep_shows_its_leaderboard(league, tmp_path):
     assert "<td>max</td>" in html
 
 
+def test_an_extraction_and_a_prediction_show_what_could_not_be_read(make_video, tmp_path):
+    for player in range(6):
+        make_video(tmp_path / "v" / f"{player}.mp4", frames=12 + player)
+    (tmp_path / "v" / "bad.mp4").touch()
+    cache, labels = tmp_path / "c", tmp_path / "labels.csv"
+    labels.write_text("path,Steals\n" + "".join(f"{n}.mp4,{n % 5}\n" for n in range(6)))
+    summary = basket.extract_features([tmp_path / "v"], models=["motion"], cache=cache)
+    assert "bad.mp4: the file is empty" in summary._repr_html_()
+    run = basket.fit_head(cache=cache, train=labels, head="prior", out=tmp_path / "r")
+    found = run.predict(tmp_path / "v", cache=cache)
+    assert repr(found) == f"Prediction(6 videos, 1 failed, by '{tmp_path}/r')"
+    assert "<th>3.mp4</th>" in found._repr_html_()
+    assert "bad.mp4: the file is empty" in found._repr_html_()
+
+
 def test_long_tables_are_cut_and_say_so():
     from basket.notebook import SHOWN_ROWS, html_table
 

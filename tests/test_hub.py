@@ -1,5 +1,6 @@
 """Caches and runs to a hub and back, over the real protocol, to a stand-in on this machine."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,7 +9,7 @@ from small_league import make_small_league
 from stand_in_hub import StandInHub, running_hub
 
 import basket
-from basket.cache import open_cache
+from basket.cache import FeatureSetSpec, VideoRow, open_cache
 from basket.cli import run as run_command
 from basket.errors import HubError, IdentityError, IntegrityError, RunError, UsageError
 from basket.hub.cards import cache_card, run_card
@@ -77,10 +78,7 @@ def test_a_push_sends_and_a_pull_fetches_only_what_is_new(hub, league, tmp_path)
     feature_set = open_cache(mine)["motion"]
     before, asked = hub.uploads(), len(hub.downloads())
     with feature_set.writer() as writer:
-        writer.add(
-            basket.open_cache(mine)["motion"].row(feature_set.video_ids[0]).__class__("new.mp4"),
-            feature_set.read(feature_set.video_ids[0]),
-        )
+        writer.add(VideoRow("new.mp4"), feature_set.read(feature_set.video_ids[0]))
     pushed = basket.push_cache(mine, "me/features")
     assert pushed.sent == hub.uploads() - before == 1
     pulled = basket.pull_cache("me/features", tmp_path / "theirs")
@@ -148,8 +146,7 @@ def test_another_identity_under_the_same_name_is_refused(hub, league, tmp_path):
     basket.push_cache(league.cache, "me/features")
     name = open_cache(league.cache)["motion"].name
     theirs = open_cache(tmp_path / "c", create=True)
-    spec = open_cache(league.cache)["motion"].spec
-    other = spec.__class__("other", "other", {}, {}, {"pooled": 2})
+    other = FeatureSetSpec("other", "other", {}, {}, {"pooled": 2})
     theirs.feature_set(other)
     (theirs.path / other.folder_name).rename(theirs.path / name)
     with pytest.raises(IdentityError, match="another identity"):
@@ -162,6 +159,25 @@ def test_one_feature_set_of_several_is_pulled_and_an_unknown_one_is_named(hub, l
         basket.pull_cache("me/features", tmp_path / "c", names=["videomae"])
     basket.pull_cache("me/features", tmp_path / "c", names=["mot"])
     same_features(league.cache, tmp_path / "c")
+
+
+def test_the_page_tells_of_all_that_was_pushed_before(hub, league, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(league.cache, mine)
+    motion = open_cache(mine)["motion"]
+    spec = dataclasses.replace(motion.spec, family="other", backbone="other")
+    other = open_cache(mine).feature_set(spec)
+    with other.writer() as writer:
+        writer.add(motion.row(motion.video_ids[0]), motion.read(motion.video_ids[0]))
+    basket.push_cache(mine, "me/features", names=["motion"])
+    basket.push_cache(mine, "me/features", names=["other"])
+    page = hub.repos["datasets/me/features"].files["README.md"].decode()
+    assert f"| {motion.name} | motion | pooled 5 | 60 | 1 |" in page
+    assert f"| {other.name} | other | pooled 5 | 1 | 0 |" in page
+    shutil.rmtree(other.path)
+    basket.push_cache(mine, "me/features", names=["motion"])
+    page = hub.repos["datasets/me/features"].files["README.md"].decode()
+    assert f"Pushed from elsewhere: {other.name}." in page
 
 
 def test_a_cache_with_damage_is_not_pushed(hub, league, tmp_path):

@@ -43,6 +43,8 @@ def html_table(
     )
     if len(every) > SHOWN_ROWS:
         notes = [f"… and {len(every) - SHOWN_ROWS} more", *notes]
+    if len(notes) > SHOWN_ROWS:
+        notes = [*notes[:SHOWN_ROWS], f"… and {len(notes) - SHOWN_ROWS} more"]
     below = "".join(f"<p>{escape(note)}</p>" for note in notes)
     return f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>{below}"
 

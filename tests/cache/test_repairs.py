@@ -7,7 +7,7 @@ import time
 import h5py
 import pytest
 
-from basket.cache import commit, repair, verify
+from basket.cache import commit, pack, repair, verify
 from basket.cache.manifest import Entry, Stamp, line_of, read_manifests
 from basket.cache.repairs import REPAIR_FAILPOINTS
 from basket.cache.shard_encoding import encode_shard
@@ -193,3 +193,28 @@ def test_a_repair_that_dies_is_repeated(
     assert verify(reopened()).problems == ()
     extracting(feature_set.path.parent, IDS)
     complete(reopened(), IDS)
+
+
+def test_a_repair_cut_short_still_knows_what_was_packed_twice(
+    feature_set, reopened, making, monkeypatch
+):
+    """The lines of the first pack go aside before those of the shards that it replaced."""
+    for number in range(4):
+        with feature_set.writer(name="zz") as writer:
+            writer.add(making.row(f"{number}.mp4"), making.features(f"{number}.mp4"))
+        if number > 1:
+            pack(reopened(), target_bytes=1 << 20, delete=True)
+
+    class CutShort(Exception):
+        pass
+
+    def on_step(name):
+        if name == "repair-manifest-aside":
+            raise CutShort
+
+    monkeypatch.setattr(commit, "on_step", on_step)
+    with pytest.raises(CutShort):
+        repair(reopened())
+    assert sorted(path.name[:2] for path in (feature_set.path / "manifest").iterdir())[-1] == "zz"
+    assert verify(reopened()).problems == ()
+    assert reopened().damaged == {}

@@ -17,9 +17,9 @@ HERE = Path(__file__).parent
 N_REELS = 12
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     # One process of pytest-xdist runs them all: each would start a cluster of its own.
-    for item in items:
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("ray"))
 
@@ -68,6 +68,12 @@ def ray_cluster():
     os.environ.pop("PYTHONPATH")
     if before is not None:
         os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def decoders_and_backbones(monkeypatch):
+    """The modules beside this one, importable by name here and in decode processes."""
+    monkeypatch.syspath_prepend(str(HERE))
 
 
 def assert_same(features, straight):

@@ -12,7 +12,7 @@ from basket.extract.devices import device_list, forward_processes
 from basket.extract.engines import run_extraction
 from basket.extract.recipe import BackboneRecipe
 
-from .conftest import HERE, PLAN, assert_same
+from .conftest import PLAN, assert_same
 
 
 def test_two_devices_give_what_one_gives(tmp_path, sources, reels):
@@ -31,7 +31,7 @@ def test_two_devices_give_what_one_gives(tmp_path, sources, reels):
     assert features.row("0.mp4").provenance["device"] == "cpu"
 
 
-def test_every_device_takes_part_and_a_dead_one_is_told_in_a_sentence():
+def test_every_device_takes_part_and_a_dead_one_is_told_in_a_sentence(decoders_and_backbones):
     recipe = BackboneRecipe(("cluster_backbones:TellsProcess",), device="cpu")
     clips = np.zeros((3, 1, 2, 8, 8, 3), np.uint8)
     with forward_processes(recipe, ["cpu", "cpu"], batch_size=4) as (specs, embedders):
@@ -47,7 +47,7 @@ def test_every_device_takes_part_and_a_dead_one_is_told_in_a_sentence():
             embedders.calls[pids.index(pids[0])](0, [clips])
 
 
-def test_backbones_that_cannot_be_loaded_are_told_as_here():
+def test_backbones_that_cannot_be_loaded_are_told_as_here(decoders_and_backbones):
     recipe = BackboneRecipe(("cluster_backbones:HasNoWeights",))
     with pytest.raises(WeightsError, match="there are none"), forward_processes(recipe, ["cpu"]):
         pass
@@ -69,8 +69,3 @@ def test_lists_of_devices_are_checked(text, said):
 def test_all_devices_of_a_machine_without():
     with pytest.raises(UsageError, match="there is none here"):
         device_list("all", cuda_devices=lambda: 0)
-
-
-@pytest.fixture(autouse=True)
-def modules_here_can_be_imported(monkeypatch):
-    monkeypatch.syspath_prepend(str(HERE))

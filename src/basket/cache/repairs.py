@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,13 @@ def repair(feature_set: FeatureSet, *, tell: Tell = tell_nobody) -> RepairReport
 
 
 def _with_replaces(entry: Entry, known: Mapping[str, Entry]) -> Entry:
-    line = known.get(entry.shard)
-    return entry if line is None else Entry(entry.shard, entry.stamp, entry.index, line.replaces)
+    """The entry with all that it replaced, directly or through others.
+
+    The lines of those others go aside one by one: whoever dies in between may leave the line of a
+    shard that was packed twice, and not the one that says into what.
+    """
+    taken_over = replaced_by([entry.shard], known)
+    return replace(entry, replaces=tuple(sorted(taken_over)))
 
 
 def _restored(

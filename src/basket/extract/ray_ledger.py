@@ -44,8 +44,9 @@ class Ledger:
         done = {}
         for video_id in video_ids:
             job = self.jobs[video_id]
-            if all(self._is_done(position, job) for position in range(len(self.sets))):
-                reasons = (each.failed.get(video_id, "") for each in self.sets)
+            wanted = {each.backbone for each in job.wanted}
+            if all(self._is_done(position, job) for position in wanted):
+                reasons = (self.sets[position].failed.get(video_id, "") for position in wanted)
                 done[video_id] = next(filter(None, reasons), "")
         return done
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from basket.notebook import html_table
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -69,6 +71,12 @@ class ExtractionSummary:
     elapsed_s: float
     seconds: Mapping[str, float]
     batch_sizes: Mapping[str, int]
+
+    def _repr_html_(self) -> str:
+        rows = [("extracted", self.done), ("there already", self.already_there)]
+        rows += [("failed", len(self.failed)), ("clips", self.clips)]
+        notes = [f"{name}: {reason}" for name, reason in {**self.notes, **self.failed}.items()]
+        return html_table(", ".join(self.feature_sets.values()), ("videos", ""), rows, notes=notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -74,7 +74,6 @@ def push_cache(
         for name in each.snapshot.shards:
             path = f"{each.name}/{SHARDS_FOLDER}/{name}"
             shards[path] = each.path / SHARDS_FOLDER / name
-    card = cache_card(repo, [(each.spec, overview_of(each)) for each in sets])
     with hub_client(repo) as api:
         there = remote_files(api, repo, CACHE_REPO, public=public)
         missing = {path: file for path, file in shards.items() if path not in there}
@@ -85,6 +84,15 @@ def push_cache(
             commit_files(api, repo, CACHE_REPO, batch, f"Add {len(batch)} shards")
             sent += len(batch)
             tell(sent, len(missing))
+        # The page tells of feature sets that were pushed before, too.
+        others = {path.partition("/")[0] for path in there if path.endswith(SPEC_FILE)}
+        others -= {each.name for each in sets}
+        told = [*sets, *(opened[name] for name in sorted(others & set(opened.feature_sets)))]
+        card = cache_card(
+            repo,
+            [(each.spec, overview_of(each)) for each in told],
+            elsewhere=sorted(others - set(opened.feature_sets)),
+        )
         # Last, so that a repository with these is one that can be pulled.
         about: dict[str, Path | bytes] = {
             f"{each.name}/{SPEC_FILE}": each.path / SPEC_FILE for each in sets

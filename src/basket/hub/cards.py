@@ -21,13 +21,20 @@ _CHECKED = (
 _RANDOM = "**Random weights: these features carry no training.**"
 
 
-def cache_card(repo: str, feature_sets: Sequence[tuple[FeatureSetSpec, FeatureSetOverview]]) -> str:
+def cache_card(
+    repo: str,
+    feature_sets: Sequence[tuple[FeatureSetSpec, FeatureSetOverview]],
+    *,
+    elsewhere: Sequence[str] = (),
+) -> str:
     """The page of a pushed cache: what its feature sets are and hold.
 
     Parameters
     ----------
     repo : str
     feature_sets : sequence of (FeatureSetSpec, FeatureSetOverview)
+    elsewhere : sequence of str
+        Feature sets of the repository that are not on this machine.
     """
     rows = [
         (
@@ -53,6 +60,7 @@ def cache_card(repo: str, feature_sets: Sequence[tuple[FeatureSetSpec, FeatureSe
             for spec, _ in feature_sets
             if spec.random_weights
         ),
+        *([f"Pushed from elsewhere: {_text(', '.join(elsewhere))}.\n"] if elsewhere else []),
         f"## Use\n\n```\nbasket cache pull {repo}\n```\n",
         _CHECKED,
         "## Identity\n",

@@ -21,6 +21,7 @@ from basket.heads.persist import Run
 from basket.heads.pooling import parse_poolings
 from basket.heads.reference import Reference
 from basket.heads.streaming import pool_feature_set
+from basket.notebook import html_table
 from basket.predict.evidence import Evidence, explain
 from basket.predict.reel_features import Gathering, ReelFeatures
 
@@ -84,6 +85,23 @@ class Prediction:
     reference: Reference | None = None
     calibration: Calibration | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"Prediction({len(self.videos)} videos, {len(self.failed)} failed, by "
+            f"{str(self.run.path)!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        columns = [video.video_id for video in self.videos]
+        rows = [
+            (skill, *(f"{v.levels[s]} (p {v.proba[s, v.levels[s]]:.2f})" for v in self.videos))
+            for s, skill in enumerate(self.run.skills)
+        ]
+        notes = [f"{name}: {reason}" for name, reason in self.failed.items()]
+        if self.run.config["simulated"]:
+            notes.append("Fitted on simulated players: this says nothing about real ones.")
+        return html_table(repr(self), ("skill", *columns), rows, notes=notes)
 
     def evidence(self, video_ids: Sequence[str] | None = None) -> dict[str, Evidence]:
         """Which segments of each video raised and lowered each skill.

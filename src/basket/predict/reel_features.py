@@ -180,8 +180,7 @@ class Gathering:
         if not present:
             return {}, failed
         start = time.perf_counter()
-        # Only now: looking for a GPU imports torch, which cached features never need.
-        device, precision = choose_device(self.device, self.precision)
+        device, precision = self._device()
         if self._backbones is None:
             self._backbones = backbones_of_run(
                 self.run,
@@ -227,6 +226,12 @@ class Gathering:
             else:
                 places[source.video_id] = (sets, source.video_id)
         return places, failed
+
+    def _device(self) -> tuple[str, str]:
+        """Device and precision; looking for a GPU imports torch, so only for networks."""
+        if any(each.spec.weights_sha256 for each in self.run.feature_sets):
+            return choose_device(self.device, self.precision)
+        return "cpu", "fp32"
 
     def _too_short(self, row: VideoRow) -> str:
         window_s = SegmentPlan.from_json(self.run.feature_sets[0].spec.plan).window_s
