@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -61,7 +62,8 @@ def test_a_stage_on_a_terminal_is_named_while_it_lasts(terminal):
 
 def test_progress_in_a_pipe_is_plain_lines_now_and_then(capsys, monkeypatch):
     moments = iter([0.0, 1.0, 10.0])
-    monkeypatch.setattr("basket.console.time.monotonic", lambda: next(moments))
+    clock = SimpleNamespace(monotonic=lambda: next(moments))
+    monkeypatch.setattr("basket.console.time", clock)
     with Output().progress("Packing") as report:
         report(1, 4, "")
         report(2, 4, "")

@@ -8,7 +8,7 @@ from basket.heads.pooling import parse_pooling, prepare
 from basket.heads.sources import sources_of_run
 from basket.predict.evidence import explain, method_of
 from basket.predict.left_out import rows_without_each
-from basket.predict.predictor import reference_of_run
+from basket.predict.stored import reference_of_run
 
 
 def features_of(run, world, names):

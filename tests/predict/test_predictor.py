@@ -227,7 +227,9 @@ def test_many_cards_come_without_pictures_and_say_so(reels, tmp_path, monkeypatc
         report=tmp_path / "cards.html", say=said.append,
     )  # fmt: skip
     assert any("without moments" in sentence for sentence in said)
-    assert "data:image/" not in (tmp_path / "cards.html").read_text()
+    page = (tmp_path / "cards.html").read_text()
+    assert "data:image/" not in page
+    assert page.count("Moments and pictures are left out here") == 2
 
 
 def test_percentiles_and_confidence_come_with_a_run_that_measured_them(fit, world):

@@ -43,6 +43,11 @@ class Layout:
     cpus: int
     gpus: int
 
+    @property
+    def cores(self) -> str:
+        """The cores of one actor, in words."""
+        return "one core" if self.cpus == 1 else f"{self.cpus} cores"
+
 
 def layout(
     nodes: Sequence[Mapping[str, float]],

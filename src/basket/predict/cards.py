@@ -15,11 +15,13 @@ from basket.predict.card import SkillCard, SkillReading, make_card
 from basket.predict.evidence import Evidence
 from basket.predict.phrases import phrase_scores
 from basket.predict.pictures import film_strips
-from basket.predict.predictor import Prediction, VideoPrediction, predict_stored
+from basket.predict.predictor import Prediction, VideoPrediction
+from basket.predict.stored import predict_stored
 from basket.predict.story import Season, tell, unique_segments
 
 #: Cards with moments and pictures on one page.
 MAX_DETAILED = 20
+_PLAIN = "Moments and pictures are left out here; predict this player alone to see them."
 
 
 def cards_of(
@@ -48,7 +50,7 @@ def cards_of(
     seasons = _other_seasons(found, cache)
     cards = [replace(card, seasons=tuple(seasons.get(card.video_id, ()))) for card in cards]
     if not detailed:
-        return cards
+        return [replace(card, notes=(*card.notes, _PLAIN)) for card in cards]
     try:
         evidence = found.evidence()
     except UsageError as error:  # of this run, so of all cards

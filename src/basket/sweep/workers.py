@@ -101,7 +101,7 @@ def ray_helpers(
     with connected(address) as ray:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = layout(nodes, device="cpu", workers=cpus)
-        say(f"Ray: {chosen.actors} helpers, each with {chosen.cpus} cores")
+        say(f"Ray: {chosen.actors} helpers, each with {chosen.cores}")
         remote = ray.remote(take_part).options(num_cpus=chosen.cpus, max_retries=3)
 
         def help_out(settings: Sequence[Setting], notes: Mapping[str, Any]) -> int:
