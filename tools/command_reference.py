@@ -21,9 +21,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """\
 # Commands
 
-Every command has `--json` (one JSON document on stdout, all else on stderr), and every error is one sentence; `--verbose`
-adds the traceback. Exit codes: 0 done, 1 error, 2 usage, 3 finished but some videos failed, 4 integrity, 75 interrupted
-and resumable.
+Every command has `--json` (one JSON document on stdout, all else on stderr), and every error is
+one sentence; `--verbose` adds the traceback. Exit codes: 0 done, 1 error, 2 usage, 3 finished but
+some videos failed, 4 integrity, 75 interrupted and resumable.
 
 This page is made from the code by `python tools/command_reference.py`.
 """

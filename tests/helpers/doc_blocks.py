@@ -6,7 +6,6 @@ page's blocks run in order, in one folder. The commands run as they stand, with 
 test has the weights of a network, so ``videomae`` is the backbone ``motion`` there.
 """
 
-import glob
 import os
 import re
 import shlex
@@ -78,7 +77,7 @@ def commands_of(block: Block) -> list[list[str]]:
         expanded = [
             path
             for word in words
-            for path in (sorted(glob.glob(word)) if re.search(r"[*?]", word) else [word])
+            for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
         ]
         if expanded:
             commands.append(expanded)
