@@ -25,6 +25,9 @@ class FakeFeatureSet:
     def video_ids(self):
         return tuple(self.videos)
 
+    def n_segments(self, video_ids):
+        return np.array([len(self.videos[video_id]) for video_id in video_ids])
+
     def stream(self, video_ids, *, stream, block_bytes):
         for video_id in sorted(video_ids, reverse=True):
             yield (video_id,), RaggedFeatures.from_list([self.videos[video_id]])

@@ -54,6 +54,17 @@ def test_a_video_that_failed_once_and_succeeded_later_is_used():
     assert build_matrix([(source, "pooled")], labels, pooling="mean").ids == IDS[:1]
 
 
+def test_a_video_without_segments_is_left_out_with_a_reason():
+    videos = features(IDS[:2]) | {IDS[2]: np.zeros((0, 2), np.float16)}
+    matrix = build_matrix(
+        [(FakeFeatureSet("m", videos, width=2), "pooled")],
+        label_table([[0], [1], [2]], ids=IDS[:3]),
+        pooling="mean",
+    )
+    assert matrix.ids == IDS[:2]
+    assert dict(matrix.left_out) == {IDS[2]: "no segments in m"}
+
+
 def test_nothing_to_fit_on_is_one_sentence():
     source = FakeFeatureSet("motion", {}, failed={IDS[0]: "it is empty"})
     labels = label_table([[1]], ids=IDS[:1])

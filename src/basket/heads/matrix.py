@@ -155,12 +155,15 @@ def _reasons(sources: Sequence[tuple[FeatureSource, str]], labels: LabelTable) -
     """Why a labelled video cannot take part, for those that cannot."""
     labelled = np.asarray((labels.levels >= 0).any(axis=1)).tolist()
     present = [set(source.video_ids) for source, _ in sources]
+    empty = {source.name: _without_segments(source, labels.video_ids) for source, _ in sources}
     reasons = {}
     for video_id, has_label in zip(labels.video_ids, labelled, strict=True):
         said = [] if has_label else ["no labels"]
         for (source, _), ids in zip(sources, present, strict=True):
             # A video that failed once and succeeded later may stand in both.
             if video_id in ids:
+                if video_id in empty[source.name]:
+                    said.append(f"no segments in {source.name}")
                 continue
             failure = source.failed.get(video_id)
             said.append(
@@ -171,3 +174,13 @@ def _reasons(sources: Sequence[tuple[FeatureSource, str]], labels: LabelTable) -
         if said:
             reasons[video_id] = "; ".join(said)
     return reasons
+
+
+def _without_segments(source: FeatureSource, video_ids: Sequence[str]) -> set[str]:
+    """Those of some videos that the feature set holds with no segment at all."""
+    present = set(source.video_ids)
+    held = [video_id for video_id in video_ids if video_id in present]
+    if not held:
+        return set()
+    lengths = np.asarray(source.n_segments(held)).tolist()
+    return {video_id for video_id, length in zip(held, lengths, strict=True) if not length}

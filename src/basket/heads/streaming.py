@@ -41,6 +41,9 @@ class FeatureSource(Protocol):
     def failed(self) -> Mapping[str, str]:
         """Ids of the videos that failed, with the reason."""
 
+    def n_segments(self, video_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Segments of each video, (n,)."""
+
     def segments(self, video_ids: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
         """``frames_valid`` among others, of the segments of some videos, one after the other."""
 

@@ -8,15 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from basket.heads.table import parameter_names
+from basket.heads.table import HEADS, parameter_names
 
 ALL_SEGMENTS = "all"
 
 #: What grows with training time, by head: the resource that successive halving deals out.
 RESOURCES = ("epochs", "rounds")
-
-#: Heads that take segments, whatever the pooling axis says.
-_TAKES_SEGMENTS = frozenset({"attention"})
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def make_setting(
         name: [value] if name == "penalties" and not isinstance(value, list) else value
         for name, value in params.items()
     }
-    pool = "segments" if head in _TAKES_SEGMENTS else pool
+    pool = "segments" if HEADS[head].takes_segments else pool
     return Setting(features, pool, segments, head, _canonical(given))
 
 
