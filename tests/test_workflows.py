@@ -64,7 +64,7 @@ def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
     report = basket.evaluate_run([fitted.path], tests={"t": more}, say=said.append)
     reason = report.primary_run.splits["t"].left_out["18-19/NBA/99_18_19.mp4"]
     assert "it is empty" in reason
-    assert said == [f"t: 1 labelled videos are left out, e.g. 18-19/NBA/99_18_19.mp4 ({reason})"]
+    assert said == [f"t: 1 labelled video is left out, e.g. 18-19/NBA/99_18_19.mp4 ({reason})"]
 
 
 def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):

@@ -598,7 +598,10 @@ def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:
     """Say how many labelled videos could not be used, and why the first of them."""
     if left_out:
         video_id, reason = next(iter(left_out.items()))
-        say(f"{name}: {len(left_out)} labelled videos are left out, e.g. {video_id} ({reason})")
+        count = (
+            "1 labelled video is" if len(left_out) == 1 else f"{len(left_out)} labelled videos are"
+        )
+        say(f"{name}: {count} left out, e.g. {video_id} ({reason})")
 
 
 def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from basket.heads import link as logit_link
 from basket.heads import make_head
-from basket.heads.cumulative import corn_probabilities
+from basket.heads.cumulative import RELATIVE_PENALTIES, corn_probabilities
 from basket.heads.linear_fit import Problems, Rotation
 from basket.heads.links import LINKS
 from basket.heads.partial import fit_partial
@@ -221,7 +221,7 @@ def test_given_validation_chooses_the_penalty(data):
     X, Y = data
     head = make_head("cumulative", n_levels=5).fit(X[:300], Y[:300], validation=(X[300:], Y[300:]))
     best = int(head.losses_[:, 0].argmin())
-    penalty = np.sort(300 * np.logspace(2.5, -3.5, 10))[::-1][best]
+    penalty = np.sort(300 * RELATIVE_PENALTIES)[::-1][best]
     assert head.penalties_[0] == pytest.approx(penalty)
     alone = make_head("cumulative", n_levels=5, penalties=[penalty]).fit(X[:300], Y[:300])
     proba = alone.predict_proba(X[300:])[np.arange(100), 0, Y[300:, 0]]

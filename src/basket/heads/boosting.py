@@ -160,6 +160,7 @@ class _Skill:
         skill: int,
     ) -> None:
         self.n_levels = rows.n_levels
+        self.threads = int(params["num_threads"])
         self.booster = lightgbm.Booster({**params, **self.outputs(rows.n_levels)}, data)
         weights = rows.weights_of(skill)
         self.levels, self.weights = rows.levels[~held, skill], weights[~held]
@@ -193,7 +194,12 @@ class _Skill:
         self.history.append(self._next_offsets())
         if grown and len(self.held_levels):
             self.held_latent = self.held_latent + self.booster.predict(
-                self.held_X, start_iteration=first, num_iteration=grown, raw_score=True
+                self.held_X,
+                start_iteration=first,
+                num_iteration=grown,
+                raw_score=True,
+                # Predicting does not ask the booster, and would wake every core for a few rows.
+                num_threads=self.threads,
             )
         return not finished
 

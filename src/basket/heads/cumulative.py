@@ -26,8 +26,9 @@ Float = npt.NDArray[np.float64]
 
 LOSSES = ("cumulative", "coral", "corn")
 
-#: Default penalties, in units of the total weight: from nearly the prior to almost nothing.
-RELATIVE_PENALTIES = np.logspace(2.5, -3.5, 10)
+#: Default penalties, in units of the total weight: from nearly the prior to almost nothing. Steps of
+#: 2.5; with steps of 4.6 the best penalty can fall between two candidates, at a loss one can see.
+RELATIVE_PENALTIES = np.logspace(2.5, -3.5, 16)
 
 _PREDICT_ROWS = 8192
 #: Leading directions in which gaps between thresholds may depend on the features.
@@ -49,7 +50,7 @@ class CumulativeHead(SkillHead):
         Of the cumulative loss.
     penalties : sequence of float, optional
         Candidates for the weight of half the squared coefficients (mord's ``alpha``; 0 is
-        allowed); ten values around the total sample weight if not given.
+        allowed); 16 values around the total sample weight if not given.
     partial : bool, default=False
         Let the gaps between thresholds depend on the features (cumulative loss only).
     standardize : bool, default=True
