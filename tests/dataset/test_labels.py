@@ -152,3 +152,8 @@ def test_the_video_root_is_found_above_the_label_file(tmp_path, monkeypatch):
 
 def test_levels_are_small_integers(tmp_path):
     assert read_labels(write(tmp_path / "a.csv", row())).levels.dtype == np.int8
+
+
+def test_a_folder_is_no_label_file(tmp_path):
+    with pytest.raises(LabelError, match=r"is a folder; name its label files"):
+        read_labels(tmp_path)

@@ -202,7 +202,9 @@ def test_skills_and_folds_side_by_side_are_the_same_as_alone(data):
     for skill in range(2):
         alone = make_head("cumulative", n_levels=5).fit(X, Y[:, [skill]])
         assert together.penalties_[skill] == alone.penalties_[0]
-        assert together.losses_[:, skill] == pytest.approx(alone.losses_[:, 0], rel=1e-3)
+        # Side by side the path may go on for the other skill's sake.
+        tried = np.isfinite(alone.losses_[:, 0])
+        assert together.losses_[tried, skill] == pytest.approx(alone.losses_[tried, 0], rel=1e-3)
         assert together.coef_[:, skill] == pytest.approx(alone.coef_[:, 0], abs=1e-4)
 
 

@@ -162,6 +162,8 @@ def _read_bytes(path: Path) -> bytes:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise LabelError(f"There is no label file {path}; check the path") from None
+    except IsADirectoryError:
+        raise LabelError(f"{path} is a folder; name its label files: {path}/*.csv") from None
     except OSError as error:
         raise LabelError(f"The label file {path} cannot be read: {error.strerror}") from error
     if not raw.strip():

@@ -26,8 +26,8 @@ Float = npt.NDArray[np.float64]
 
 LOSSES = ("cumulative", "coral", "corn")
 
-#: Default penalties, in units of the total weight: from nearly the prior to almost nothing. Steps of
-#: 2.5; with steps of 4.6 the best penalty can fall between two candidates, at a loss one can see.
+#: Default penalties, in units of the total weight: from nearly the prior to almost nothing. With
+#: steps of 4.6 instead of 2.5 the best penalty can fall between two candidates, at a visible loss.
 RELATIVE_PENALTIES = np.logspace(2.5, -3.5, 16)
 
 _PREDICT_ROWS = 8192
