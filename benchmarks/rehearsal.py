@@ -227,7 +227,7 @@ def extraction(options: argparse.Namespace, _: str) -> str:
 
 
 def status(options: argparse.Namespace, _: str) -> str:
-    from basket.workflows_cache import list_cache
+    from basket.workflows import list_cache
 
     (found,) = list_cache(options.folder / "cache", labels=label_files(options)).feature_sets
     return (
@@ -237,14 +237,14 @@ def status(options: argparse.Namespace, _: str) -> str:
 
 
 def pack(options: argparse.Namespace, _: str) -> str:
-    from basket.workflows_cache import pack_cache
+    from basket.workflows import pack_cache
 
     (report,) = pack_cache(options.folder / "cache", delete=True)
     return f"{report.merged} shards into {report.made}"
 
 
 def verify(options: argparse.Namespace, _: str) -> str:
-    from basket.workflows_cache import verify_cache
+    from basket.workflows import verify_cache
 
     (report,) = verify_cache(options.folder / "cache")
     return f"{report.ok} videos, {len(report.problems)} problems"

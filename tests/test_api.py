@@ -270,7 +270,7 @@ def test_long_tables_are_cut_and_say_so():
 def test_progress_takes_what_any_call_reports(league, monkeypatch, capsys):
     from basket.extract.summary import Progress
 
-    monkeypatch.setattr("basket.console._PLAIN_PROGRESS_S", 0.0)
+    monkeypatch.setattr("basket.console.output._PLAIN_PROGRESS_S", 0.0)
     with basket.progress_bar("Verifying") as report:
         basket.verify_cache(league.cache, tell=report)
     assert "Verifying: 4 of 4" in capsys.readouterr().err
@@ -340,3 +340,12 @@ def test_a_demo_needs_nothing_but_a_folder():
 
     parameters = inspect.signature(basket.run_demo).parameters.values()
     assert [each.name for each in parameters if each.default is each.empty] == ["out"]
+
+
+def test_every_workflow_is_found_under_its_name():
+    from basket import workflows
+
+    assert dir(workflows) == sorted(workflows._FILE_OF)
+    assert all(getattr(workflows, name).__name__ == name for name in workflows.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        workflows.nonsense  # noqa: B018 - being asked for is what is tested

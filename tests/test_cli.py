@@ -10,6 +10,7 @@ import pytest
 
 from basket.cli import run
 from basket.dataset import SKILLS
+from basket.errors import BasketError
 
 HEADER = "path," + ",".join(skill.name for skill in SKILLS)
 
@@ -323,6 +324,15 @@ def test_help_imports_nothing_heavy():
     assert shown.stdout.strip().endswith("[]")
 
 
+def test_help_lists_commands_in_the_order_of_the_work_groups_among_them(capsys):
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert " ".join(line.split()[0] for line in listed) == (
+        "labels extract models doctor fit-head combine evaluate predict sweep leaderboard "
+        "cache run slurm demo"
+    )
+
+
 def test_every_command_has_a_help_with_an_example(capsys):
     from basket.cli import app
 
@@ -383,7 +393,8 @@ def test_the_doctor_names_what_will_not_work(here, capsys, monkeypatch):
 
 
 def test_the_results_of_the_demo_fit_a_narrow_terminal(capsys, monkeypatch):
-    from basket.console import Output, results_tables
+    from basket.console import Output
+    from basket.console.scores import results_tables
 
     monkeypatch.setenv("COLUMNS", "80")
     splits = ("test", "cross_season", "cross_league", "cross_season_and_league")
@@ -398,3 +409,29 @@ def test_the_results_of_the_demo_fit_a_narrow_terminal(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     assert sum(line.count("12.3") for line in lines) == len(rows)
+
+
+def test_runs_of_one_head_are_told_apart_by_their_names(capsys):
+    from basket.console import Output
+    from basket.console.scores import results_tables
+
+    rows = [
+        {"features": "motion", "head": "ridge", "run": run, "split": "test"}
+        | {"accuracy": 0.123, "mae": 1.234, "qwk": -0.001}
+        for run in ("first", "second")
+    ]
+    Output().result({}, *results_tables(rows))
+    shown = capsys.readouterr().out
+    assert "ridge (first)" in shown
+    assert "ridge (second)" in shown
+
+
+def test_fit_head_refuses_what_it_can_before_it_reads_anything(tmp_path):
+    import basket
+
+    (tmp_path / "run").mkdir()
+    nothing = {"cache": tmp_path / "none", "train": tmp_path / "none.csv"}
+    with pytest.raises(BasketError, match="exists already"):
+        basket.fit_head(**nothing, out=tmp_path / "run")
+    with pytest.raises(BasketError, match="did you mean 'penalties'"):
+        basket.fit_head(**nothing, params={"penalty": 3}, out=tmp_path / "new")

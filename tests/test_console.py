@@ -14,15 +14,12 @@ import typer
 from rich.console import Console
 
 from basket import cli
-from basket.console import (
-    Output,
-    duration,
-    estimate_lines,
-    extraction_tables,
-    label_tables,
-    model_tables,
-    reasons_table,
-)
+from basket.console import Output
+from basket.console.extraction import estimate_lines, extraction_tables
+from basket.console.labels import label_tables
+from basket.console.machine import model_tables
+from basket.console.tables import reasons_table
+from basket.console.words import duration
 from basket.dataset.overview import LabelOverview, TableOverview
 from basket.errors import IntegrityError
 from basket.extract.dry_run import Estimate
@@ -63,7 +60,7 @@ def test_a_stage_on_a_terminal_is_named_while_it_lasts(terminal):
 def test_progress_in_a_pipe_is_plain_lines_now_and_then(capsys, monkeypatch):
     moments = iter([0.0, 1.0, 10.0])
     clock = SimpleNamespace(monotonic=lambda: next(moments))
-    monkeypatch.setattr("basket.console.time", clock)
+    monkeypatch.setattr("basket.console.output.time", clock)
     with Output().progress("Packing") as report:
         report(1, 4, "")
         report(2, 4, "")

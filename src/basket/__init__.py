@@ -32,21 +32,20 @@ if TYPE_CHECKING:
         describe_labels,
         estimate_extraction,
         evaluate_run,
+        export_features,
         extract_features,
         fit_head,
+        import_features,
+        leaderboard,
+        list_cache,
         load_run,
         open_cache,
-        predict_videos,
-    )
-    from basket.workflows_cache import (
-        export_features,
-        import_features,
-        list_cache,
         pack_cache,
+        predict_videos,
         repair_cache,
+        run_sweep,
         verify_cache,
     )
-    from basket.workflows_sweep import leaderboard, run_sweep
 
 #: Where each public name lives; nothing is imported before it is asked for.
 _HOMES = {
@@ -65,21 +64,20 @@ _HOMES = {
         "describe_labels",
         "estimate_extraction",
         "evaluate_run",
+        "export_features",
         "extract_features",
         "fit_head",
+        "import_features",
+        "leaderboard",
+        "list_cache",
         "load_run",
         "open_cache",
-        "predict_videos",
-    ),
-    "basket.workflows_cache": (
-        "export_features",
-        "import_features",
-        "list_cache",
         "pack_cache",
+        "predict_videos",
         "repair_cache",
+        "run_sweep",
         "verify_cache",
     ),
-    "basket.workflows_sweep": ("leaderboard", "run_sweep"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from basket.console import Output, extraction_details
+from basket.console import Output
+from basket.console.extraction import extraction_details
 from basket.extract.summary import Progress
 
 

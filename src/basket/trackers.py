@@ -18,7 +18,7 @@ from basket.errors import UsageError
 from basket.evaluate.report import EvaluationReport
 from basket.heads.persist import Run
 from basket.registry import nearest
-from basket.workflows_sweep import SweepSummary
+from basket.workflows import SweepSummary
 
 #: The folder, project or experiment that entries go to.
 PROJECT = "basket"

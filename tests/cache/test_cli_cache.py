@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from basket import cli_cache
-from basket.cli_cache import cache_app
+from basket.cli import options
+from basket.cli.cache import cache_app
 from basket.errors import BasketError, UsageError
 
 IDS = [f"18-19/NBA/{i}_18_19.mp4" for i in range(6)]
@@ -107,12 +107,11 @@ def test_an_empty_cache_is_no_error(tmp_path, basket):
         ).replace("\n", " ")
 
 
-def test_verbose_is_told(basket, monkeypatch):
-    heard = []
-    monkeypatch.setattr(cli_cache, "_verbose_listeners", [])
-    cli_cache.tell_verbose_to(heard.append)
+def test_verbose_holds_for_one_command(basket):
     basket("ls", "--verbose")
-    assert heard == [True]
+    assert options.wants_traceback()
+    basket("ls")
+    assert not options.wants_traceback()
 
 
 def test_help_names_every_command():

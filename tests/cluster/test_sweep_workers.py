@@ -9,7 +9,7 @@ import pytest
 from basket.cli import run
 from basket.errors import UsageError
 from basket.sweep import HeadSpace, Search, Space
-from basket.workflows_sweep import run_sweep
+from basket.workflows import run_sweep
 
 from ..sweep.conftest import court  # noqa: F401 - the fixture
 

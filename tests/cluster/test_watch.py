@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from basket import workflows_cluster
+from basket import workflows
 from basket.cache import open_cache
 from basket.cache.progress import Work, progress_of, telling_progress
 from basket.cli import run
@@ -110,7 +110,7 @@ def test_watching_ends_when_nobody_is_at_work(features):
         slept.append(seconds)
         (features.path / "progress" / "other.json").unlink()
 
-    looks = list(workflows_cluster.watch_cache(features.path.parent, every_s=2.5, sleep=sleep))
+    looks = list(workflows.watch_cache(features.path.parent, every_s=2.5, sleep=sleep))
     assert [len(look[0].running) for look in looks] == [1, 0]
     assert slept == [2.5]
 

@@ -20,7 +20,7 @@ from basket.heads import make_head
 from basket.sweep import HeadSpace, Search, Space, fitting, read_leaderboard, run_settings, search
 from basket.sweep.data import Loaded
 from basket.sweep.records import Records, record_key
-from basket.workflows_sweep import leaderboard, run_sweep
+from basket.workflows import leaderboard, run_sweep
 
 SMALL = Space(
     features=(("good",), ("noise",)),

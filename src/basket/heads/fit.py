@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from basket.dataset.skills import GROUPS, skill_named
-from basket.errors import RunError, UsageError
+from basket.errors import UsageError
 from basket.heads.calibration import measure, set_aside
 from basket.heads.decision import DecisionRules
 from basket.heads.held_out import out_of_fold, predict, predictions_parquet
 from basket.heads.matrix import Matrix
-from basket.heads.persist import Run, RunFeatures, load_run, publish_run
+from basket.heads.persist import Run, RunFeatures, check_free, load_run, publish_run
 from basket.heads.prompts import names_of_features
 from basket.heads.reference import reference_of
 from basket.heads.scoring import score
@@ -89,8 +89,7 @@ def fit_run(
     RunError
         ``out`` exists, or cannot be written.
     """
-    if out.exists():
-        raise RunError(f"{out} exists already; choose another folder or remove it")
+    check_free(out)
     _check_same_labels(train, val)
     if not 0 <= aside < 1:
         raise UsageError(f"the share of players to set aside must lie in 0..1, got {aside}")

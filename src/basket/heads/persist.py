@@ -245,6 +245,17 @@ def load_run(path: str | Path) -> Run:
     return run
 
 
+def check_free(out: Path) -> None:
+    """Refuse to make a run where something is already.
+
+    Raises
+    ------
+    RunError
+    """
+    if out.exists():
+        raise RunError(f"{out} exists already; choose another folder or remove it")
+
+
 def publish_run(out: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write a run folder so that it is seen whole or not at all.
 
@@ -269,8 +280,7 @@ def publish_run(out: Path, config: Mapping[str, Any], files: Mapping[str, bytes]
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     }
     data = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
-    if out.exists():
-        raise RunError(f"{out} exists already; choose another folder or remove it")
+    check_free(out)
     # A sibling, so that the rename stays on one file system.
     building = out.parent / f".tmp-{out.name}-{uuid.uuid4().hex}"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from basket.errors import UsageError
@@ -51,19 +52,29 @@ def make_head(name: str, *, n_levels: int | None = None, **params: Any) -> Skill
     Traceback (most recent call last):
         ...
     basket.errors.UsageError: head 'ridge' has no parameter 'penalty'; did you mean 'penalties'? \
-Known: class_weight, folds, n_levels, penalties, seed, standardize
+Known: class_weight, folds, n_levels, penalties, seed, standardize, target
     """
-    head_class = HEADS[name]
+    check_parameters(name, params)
+    head: SkillHead = HEADS[name](n_levels=n_levels, **params)
+    return head
+
+
+def check_parameters(name: str, parameters: Iterable[str]) -> None:
+    """Refuse parameters that a head does not have, before anything slow is done for it.
+
+    Raises
+    ------
+    UsageError
+        The head or one of its parameters is unknown; the nearest known name is suggested.
+    """
     known = parameter_names(name)
-    for parameter in params:
+    for parameter in parameters:
         if parameter not in known:
             hint = nearest(parameter, known)
             raise UsageError(
                 f"head {name!r} has no parameter {parameter!r}{hint or '.'} "
                 f"Known: {', '.join(known)}"
             )
-    head: SkillHead = head_class(n_levels=n_levels, **params)
-    return head
 
 
 def pooling_for(head: str, pooling: str | None = None) -> str:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from basket.dataset import N_LEVELS, read_labels
 from basket.errors import UsageError
+from basket.workflows.common import PathLike
 
 if TYPE_CHECKING:
     from basket.cache.progress import SetProgress
     from basket.extract.slurm import ArrayJob
-
-PathLike = str | Path
 
 
 def write_array_script(arguments: Sequence[str], job: ArrayJob, out: PathLike) -> Path:

@@ -1,13 +1,14 @@
-"""The command ``slurm``: parse, one call of workflows, show the result."""
+"""``basket slurm``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from basket.cli.extraction import extract
+from basket.cli.options import Json, Quiet, Verbose
 from basket.errors import UsageError
 
 _NOT_IN_AN_ARRAY = {
@@ -16,13 +17,8 @@ _NOT_IN_AN_ARRAY = {
     "ray_address": "Ray and an array exclude each other",
 }
 
-
-def _forget(_: bool) -> None:
-    """Until :func:`add_to` says who wants to know."""
-
-
-_verbose_is: Callable[[bool], None] = _forget
-_app = typer.Typer()
+#: How the command is made: it takes the options of ``extract`` too.
+PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def slurm(
@@ -41,16 +37,9 @@ def slurm(
     account: Annotated[str | None, typer.Option(help="Account to charge.")] = None,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "basket",
     out: Annotated[Path, typer.Option(help="Script to write.")] = Path("basket.sbatch"),
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose", help="With an error, its traceback.", callback=lambda on: _verbose_is(on)
-        ),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")] = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the sbatch script of an extraction that runs as a Slurm array.
 
@@ -59,7 +48,7 @@ def slurm(
 
     Example: basket slurm --array 64 --gpus 1 --model videomae --labels train.csv
     """
-    from basket import workflows_cluster
+    from basket import workflows
     from basket.console import Output
     from basket.extract.slurm import ArrayJob
 
@@ -75,7 +64,7 @@ def slurm(
         account=account,
         name=name,
     )
-    path = workflows_cluster.write_array_script(context.args, job, out)
+    path = workflows.write_array_script(context.args, job, out)
     Output(json, quiet).result(
         {"script": str(path), "tasks": array, "arguments": context.args},
         f"{path}: {array} tasks. Submit it with: sbatch {path}",
@@ -85,25 +74,11 @@ def slurm(
 
 def _require_extract_options(arguments: list[str]) -> None:
     """Have ``basket extract`` itself say what is wrong, now instead of in 64 logs."""
-    extract = typer.main.get_command(_app).commands["extract"]  # type: ignore[attr-defined]
-    given = extract.make_context("basket extract", list(arguments)).params
+    alone = typer.Typer(add_completion=False)
+    alone.command()(extract)
+    given = typer.main.get_command(alone).make_context("basket extract", list(arguments)).params
     for parameter, why in _NOT_IN_AN_ARRAY.items():
         if given.get(parameter):
             raise UsageError(f"{why}; leave it away")
     if given.get("engine", "local") != "local":
         raise UsageError("Ray and an array exclude each other; leave --engine away")
-
-
-def add_to(app: typer.Typer, *, verbose_is: Callable[[bool], None] = _forget) -> None:
-    """Register the command.
-
-    Parameters
-    ----------
-    app : Typer
-        Has the command ``extract``, whose options are passed on.
-    verbose_is : callable
-        Told whether ``--verbose`` was given.
-    """
-    global _app, _verbose_is
-    _app, _verbose_is = app, verbose_is
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(slurm)

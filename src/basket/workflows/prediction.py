@@ -1,7 +1,4 @@
-"""The composed call from reels to skill cards, and the run that makes it three lines.
-
-Heavy packages are imported inside the functions, as in :mod:`basket.workflows`.
-"""
+"""The composed call from reels to skill cards, and the run that makes it three lines."""
 
 from __future__ import annotations
 
@@ -12,22 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from basket.heads.persist import Run
 from basket.heads.persist import load_run as load_stored_run
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, silent
 
 if TYPE_CHECKING:
     from basket.cache import FeatureCache
     from basket.dataset.prompts import PromptBank
     from basket.extract.summary import Progress
     from basket.predict.predictor import Prediction
-
-PathLike = str | Path
-Say = Callable[[str], None]
-
-#: Looked into when no cache is named and it is there.
-DEFAULT_CACHE = "basket-cache"
-
-
-def _silent(_: str) -> None:
-    """Say nothing."""
 
 
 class VideoRun(Run):
@@ -66,7 +54,7 @@ class VideoRun(Run):
 
 
 def load_run(path: PathLike) -> VideoRun:
-    """Open a run folder; see :func:`basket.heads.persist.load_run`."""
+    """Open a run folder; ``run.predict("reel.mp4")`` predicts from a video."""
     return VideoRun.of(load_stored_run(path))
 
 
@@ -83,7 +71,7 @@ def predict_videos(
     workers: int | None = None,
     report: PathLike | None = None,
     out: PathLike | None = None,
-    say: Say = _silent,
+    say: Say = silent,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Prediction:
     """Predict the skills of the players in videos, extracting with the run's own specification.
@@ -175,7 +163,7 @@ def _cache(path: PathLike | None) -> FeatureCache | None:
 
     if path is not None:
         return open_cache(path)
-    default = Path(DEFAULT_CACHE)
+    default = Path(DEFAULT_CACHE)  # looked into when no cache is named and it is there
     return open_cache(default) if (default / "cache.json").exists() else None
 
 

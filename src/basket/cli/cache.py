@@ -1,42 +1,27 @@
-"""``basket cache``: parse the options, make one call of workflows_cache, show what it returns."""
+"""``basket cache``: the commands on this machine (``hub`` adds those that push and pull)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-_verbose_listeners: list[Callable[[bool], None]] = []
-
-
-def tell_verbose_to(listener: Callable[[bool], None]) -> None:
-    """Have somebody told when ``--verbose`` is given to one of the commands here."""
-    _verbose_listeners.append(listener)
-
-
-def _remember_verbose(value: bool) -> None:
-    for listener in _verbose_listeners:
-        listener(value)
-
-
-cache_app = typer.Typer(
-    help="See, check, mend, merge, export and import cached features.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from basket.cli.options import (
+    DEFAULT_CACHE,
+    EXIT_INTEGRITY,
+    EXIT_VIDEOS_FAILED,
+    GROUP,
+    Cache,
+    Json,
+    Levels,
+    Quiet,
+    Verbose,
+    VideoRoot,
 )
 
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")
-]
-Verbose = Annotated[
-    bool,
-    typer.Option("--verbose", help="With an error, its traceback.", callback=_remember_verbose),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
-Cache = Annotated[Path, typer.Option(help="Folder of the feature cache.")]
+cache_app = typer.Typer(help="See, check, mend, merge, export and import cached features.", **GROUP)
+
 Names = Annotated[
     list[str] | None,
     typer.Argument(help="Feature sets, or unique beginnings of their names; by default all."),
@@ -45,20 +30,12 @@ Labels = Annotated[
     list[Path] | None,
     typer.Option(help="Label file whose videos are meant; may be repeated."),
 ]
-VideoRoot = Annotated[
-    Path | None, typer.Option(help="Folder that paths in label files are relative to.")
-]
-Levels = Annotated[int, typer.Option(min=2, help="Levels of the scale.")]
-
-_DEFAULT = Path("basket-cache")
-_EXIT_VIDEOS_FAILED = 3
-_EXIT_INTEGRITY = 4
 
 
 @cache_app.command("ls")
 def ls(
     names: Names = None,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     labels: Labels = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
@@ -69,11 +46,11 @@ def ls(
 
     Example: basket cache ls --labels train.csv --labels test.csv
     """
-    from basket import workflows_cache
+    from basket import workflows
     from basket.console import Output
-    from basket.console_cache import cache_tables
+    from basket.console.cache import cache_tables
 
-    found = workflows_cache.list_cache(
+    found = workflows.list_cache(
         cache, names=names or (), labels=labels or (), video_root=video_root, n_levels=levels
     )
     Output(json).result(found.to_json(), *cache_tables(found))
@@ -82,7 +59,7 @@ def ls(
 @cache_app.command()
 def status(
     names: Names = None,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     labels: Labels = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
@@ -97,15 +74,14 @@ def status(
 
     Example: basket cache status videomae --labels train.csv
     """
-    from basket import workflows_cache
+    from basket import workflows
     from basket.console import Output
-    from basket.console_cache import status_tables
+    from basket.console.cache import status_tables
 
     if watch:
-        from basket import workflows_cluster
-        from basket.console_watch import show_progress
+        from basket.console.watch import show_progress
 
-        looks = workflows_cluster.watch_cache(
+        looks = workflows.watch_cache(
             cache,
             names=names or (),
             labels=labels or (),
@@ -115,7 +91,7 @@ def status(
         )
         show_progress(Output(json), looks)
         return
-    found = workflows_cache.list_cache(
+    found = workflows.list_cache(
         cache, names=names or (), labels=labels or (), video_root=video_root, n_levels=levels
     )
     Output(json).result(found.to_json(), *status_tables(found))
@@ -127,7 +103,7 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every value too: checksums, finiteness.")
     ] = False,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -138,24 +114,24 @@ def verify(
 
     Example: basket cache verify --deep
     """
-    from basket import workflows_cache
+    from basket import workflows
     from basket.console import Output
-    from basket.console_cache import verify_tables
+    from basket.console.cache import verify_tables
 
     output = Output(json, quiet)
     with output.progress("Verifying") as report:
-        found = workflows_cache.verify_cache(
+        found = workflows.verify_cache(
             cache, names=names or (), deep=deep, tell=lambda done, total: report(done, total, "")
         )
     output.result({"feature_sets": [each.to_json() for each in found]}, *verify_tables(found))
     if any(each.problems for each in found):
-        raise typer.Exit(_EXIT_INTEGRITY)
+        raise typer.Exit(EXIT_INTEGRITY)
 
 
 @cache_app.command()
 def repair(
     names: Names = None,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -166,13 +142,13 @@ def repair(
 
     Example: basket cache repair
     """
-    from basket import workflows_cache
+    from basket import workflows
     from basket.console import Output
-    from basket.console_cache import repair_tables
+    from basket.console.cache import repair_tables
 
     output = Output(json, quiet)
     with output.progress("Repairing") as report:
-        found = workflows_cache.repair_cache(
+        found = workflows.repair_cache(
             cache, names=names or (), tell=lambda done, total: report(done, total, "")
         )
     output.result({"feature_sets": [each.to_json() for each in found]}, *repair_tables(found))
@@ -188,7 +164,7 @@ def pack(
         bool,
         typer.Option("--delete", help="Delete the small shards instead of setting them aside."),
     ] = False,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -197,13 +173,13 @@ def pack(
 
     Example: basket cache pack --delete
     """
-    from basket import workflows_cache
+    from basket import workflows
     from basket.console import Output
-    from basket.console_cache import pack_tables
+    from basket.console.cache import pack_tables
 
     output = Output(json, quiet)
     with output.progress("Packing") as report:
-        found = workflows_cache.pack_cache(
+        found = workflows.pack_cache(
             cache,
             names=names or (),
             target_bytes=megabytes << 20,
@@ -224,7 +200,7 @@ def export_(
     labels: Labels = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -233,13 +209,13 @@ def export_(
 
     Example: basket cache export videomae features.parquet --labels test.csv
     """
-    from basket import workflows_cache
+    from basket import workflows
     from basket.console import Output
-    from basket.console_cache import export_tables
+    from basket.console.cache import export_tables
 
     output = Output(json, quiet)
     with output.progress("Exporting") as report:
-        found = workflows_cache.export_features(
+        found = workflows.export_features(
             name,
             out,
             cache=cache,
@@ -261,7 +237,7 @@ def import_(
     spec: Annotated[
         Path, typer.Option(help="YAML or JSON: backbone, plan (window_s, stride_s), streams.")
     ],
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -272,13 +248,13 @@ def import_(
 
     Example: basket cache import slowfast-features/ --spec slowfast.yaml
     """
-    from basket import workflows_cache
+    from basket import workflows
     from basket.console import Output
-    from basket.console_cache import import_tables
+    from basket.console.cache import import_tables
 
     output = Output(json, quiet)
     with output.progress("Importing") as report:
-        found = workflows_cache.import_features(
+        found = workflows.import_features(
             source,
             spec=spec,
             cache=cache,
@@ -286,4 +262,4 @@ def import_(
         )
     output.result(found.to_json(), *import_tables(found))
     if found.failed:
-        raise typer.Exit(_EXIT_VIDEOS_FAILED)
+        raise typer.Exit(EXIT_VIDEOS_FAILED)

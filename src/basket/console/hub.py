@@ -1,4 +1,4 @@
-"""What a push or pull did, in sentences; like ``console``, used by the command line alone."""
+"""What a person sees of a push or a pull."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from basket.console_cache import size
+from basket.console.words import size
 
 if TYPE_CHECKING:
     from basket.hub import Transfer

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basket.dataset import N_LEVELS, read_labels
 from basket.errors import UsageError
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Tell, unheard
 
 if TYPE_CHECKING:
     from basket.cache import FeatureCache, FeatureSet
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
     from basket.cache.repairs import RepairReport
     from basket.cache.verification import VerifyReport
 
-PathLike = str | Path
-Tell = Callable[[int, int], None]
-DEFAULT_CACHE = "basket-cache"
 
+def open_cache(path: PathLike = DEFAULT_CACHE, *, create: bool = False) -> FeatureCache:
+    """Open a feature cache; see :func:`basket.cache.open_cache`."""
+    from basket.cache import open_cache as open_it
 
-def _silent(_done: int, _total: int) -> None:
-    """Progress that nobody follows."""
+    return open_it(path, create=create)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def list_cache(
     """
     from basket.cache import overview_of
 
-    opened = _open(cache)
+    opened = open_cache(cache)
     wanted = _ids_of(labels, video_root=video_root, n_levels=n_levels) if labels else None
     return CacheOverview(
         path=Path(cache),
@@ -95,7 +95,7 @@ def verify_cache(
     *,
     names: Sequence[str] = (),
     deep: bool = False,
-    tell: Tell = _silent,
+    tell: Tell = unheard,
 ) -> list[VerifyReport]:
     """Check feature sets and change nothing; see :func:`basket.cache.verification.verify`.
 
@@ -106,11 +106,11 @@ def verify_cache(
     """
     from basket.cache import verify
 
-    return [verify(each, deep=deep, tell=tell) for each in _chosen(_open(cache), names)]
+    return [verify(each, deep=deep, tell=tell) for each in _chosen(open_cache(cache), names)]
 
 
 def repair_cache(
-    cache: PathLike = DEFAULT_CACHE, *, names: Sequence[str] = (), tell: Tell = _silent
+    cache: PathLike = DEFAULT_CACHE, *, names: Sequence[str] = (), tell: Tell = unheard
 ) -> list[RepairReport]:
     """Set damage aside and write manifests anew; see :func:`basket.cache.repairs.repair`.
 
@@ -121,7 +121,7 @@ def repair_cache(
     """
     from basket.cache import repair
 
-    return [repair(each, tell=tell) for each in _chosen(_open(cache), names)]
+    return [repair(each, tell=tell) for each in _chosen(open_cache(cache), names)]
 
 
 def pack_cache(
@@ -130,7 +130,7 @@ def pack_cache(
     names: Sequence[str] = (),
     target_bytes: int = 256 << 20,
     delete: bool = False,
-    tell: Tell = _silent,
+    tell: Tell = unheard,
 ) -> list[PackReport]:
     """Merge small shards into large ones; see :func:`basket.cache.packing.pack`.
 
@@ -143,7 +143,7 @@ def pack_cache(
 
     return [
         pack(each, target_bytes=target_bytes, delete=delete, tell=tell)
-        for each in _chosen(_open(cache), names)
+        for each in _chosen(open_cache(cache), names)
     ]
 
 
@@ -157,7 +157,7 @@ def export_features(
     labels: Sequence[PathLike] = (),
     video_root: PathLike | None = None,
     n_levels: int = N_LEVELS,
-    tell: Tell = _silent,
+    tell: Tell = unheard,
 ) -> ExportReport:
     """Write features for other programs; see :func:`basket.cache.exchange.export`.
 
@@ -184,7 +184,7 @@ def export_features(
     """
     from basket.cache import export
 
-    feature_set = _open(cache)[name]
+    feature_set = open_cache(cache)[name]
     ids = None
     if labels:
         present = set(feature_set.video_ids)
@@ -198,7 +198,7 @@ def import_features(
     *,
     spec: PathLike | Mapping[str, Any],
     cache: PathLike = DEFAULT_CACHE,
-    tell: Tell = _silent,
+    tell: Tell = unheard,
 ) -> ImportReport:
     """Take features of another extractor in; see :func:`basket.cache.foreign.import_features`.
 
@@ -217,19 +217,13 @@ def import_features(
         In one sentence. Videos that cannot be taken are in the report.
     """
     from basket.cache import import_features as import_them
-    from basket.cache import open_cache, read_foreign_spec
+    from basket.cache import read_foreign_spec
     from basket.cache.foreign_spec import foreign_spec
 
     parsed = foreign_spec(spec) if isinstance(spec, Mapping) else read_foreign_spec(spec)
     if not Path(source).exists():
         raise UsageError(f"there is no file or folder {source}")
     return import_them(source, open_cache(cache, create=True), parsed, tell=tell)
-
-
-def _open(cache: PathLike) -> FeatureCache:
-    from basket.cache import open_cache
-
-    return open_cache(cache)
 
 
 def _chosen(cache: FeatureCache, names: Sequence[str]) -> Iterator[FeatureSet]:

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import N_LEVELS, find_basket, is_simulated, read_labels
-from basket.errors import RunError, UsageError
+from basket.dataset import N_LEVELS, find_basket, is_simulated
+from basket.errors import UsageError
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, silent
 
 if TYPE_CHECKING:
     from basket.evaluate.report import EvaluationReport
     from basket.heads.persist import Run
     from basket.sweep.data import Loaded
-    from basket.sweep.leaderboard import Leaderboard, Row
+    from basket.sweep.leaderboard import Leaderboard
     from basket.sweep.runner import OnProgress
     from basket.sweep.setting import Setting
     from basket.sweep.space import Space
 
-PathLike = str | Path
-Say = Callable[[str], None]
-
 DEFAULT_SWEEP = "sweep"
-_TESTED = "tested.json"
-
-
-def _silent(_: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +76,7 @@ class SweepSummary:
 def run_sweep(
     space: Space | PathLike,
     *,
-    cache: PathLike = "basket-cache",
+    cache: PathLike = DEFAULT_CACHE,
     train: PathLike | None = None,
     val: PathLike | None = None,
     test: PathLike | None = None,
@@ -96,7 +87,7 @@ def run_sweep(
     engine: str = "local",
     ray_address: str | None = None,
     n_levels: int = N_LEVELS,
-    say: Say = _silent,
+    say: Say = silent,
     on_progress: OnProgress | None = None,
 ) -> SweepSummary:
     """Try every configuration of a space on validation players; score the best one on a test set.
@@ -136,6 +127,7 @@ def run_sweep(
     from basket.sweep.search import walk
     from basket.sweep.space import Space, read_space
     from basket.sweep.workers import ray_helpers, require_same_sweep
+    from basket.workflows.chosen import chosen_run, test_once
 
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
@@ -178,10 +170,8 @@ def run_sweep(
     if worker:
         return SweepSummary(folder, board, computed, None, None, 0)
     best = board.rows[0]
-    run = _chosen_run(best, board, loaded, folder, say)
-    report, looks = (
-        (None, 0) if test is None else _test_once(run, board, Path(test), loaded, folder)
-    )
+    run = chosen_run(best, board, loaded, folder, say)
+    report, looks = (None, 0) if test is None else test_once(run, board, Path(test), loaded, folder)
     return SweepSummary(folder, board, computed, run, report, looks)
 
 
@@ -248,107 +238,3 @@ def _about(space: Space, loaded: Loaded, val: PathLike | None) -> dict[str, Any]
         "val": None if val is None else str(Path(val).resolve()),
         "simulated": is_simulated(loaded.data.train),
     }
-
-
-def _chosen_run(best: Row, board: Leaderboard, loaded: Loaded, folder: Path, say: Say) -> Run:
-    """The best configuration as a run folder, fitted with its first seed; made once."""
-    from basket.heads.fit import fit_run
-    from basket.heads.persist import load_run
-    from basket.sweep.records import record_key
-
-    setting = best.setting
-    out = folder / "chosen" / record_key(setting, loaded.digest(setting.features))[:12]
-    if out.exists():
-        return load_run(out)
-    say(f"Chosen of {board.n_tried} configurations by {board.metric}; fitting it into {out}")
-    train, val = loaded.matrices(setting)
-    tables = dict(zip(("train", "val"), loaded.tables, strict=True))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return fit_run(
-        train,
-        val,
-        head=setting.head,
-        params=setting.parameters,
-        seed=setting.seed,
-        pooling=setting.pooling,
-        feature_sets=[
-            {"name": each.name, "stream": stream, "spec": each.spec}
-            for each, stream in loaded.sources(setting.features)
-        ],
-        out=out,
-        labels={
-            "cache": str(loaded.data.cache.resolve()),
-            "simulated": any(is_simulated(table.path) for table in tables.values()),
-            "chosen_of": board.n_tried,
-            **{
-                name: {"path": str(table.path.resolve()), "sha256": table.sha256}
-                for name, table in tables.items()
-            },
-        },
-    )
-
-
-def _test_once(
-    run: Run, board: Leaderboard, test: Path, loaded: Loaded, folder: Path
-) -> tuple[EvaluationReport, int]:
-    """Test scores of the chosen run: computed once, and read back ever after."""
-    from basket.cache.durable import write_atomically
-    from basket.evaluate.report import EvaluationReport
-
-    digest = hashlib.sha256(test.read_bytes()).hexdigest() if test.exists() else ""
-    name = f"{run.path.name}-{digest[:12]}"
-    page = folder / "tests" / f"{name}.html"
-    looks = _looks(folder)
-    if name in looks and page.with_suffix(".json").exists():
-        return EvaluationReport.from_json(page.with_suffix(".json").read_text()), len(looks)
-    # Counted before it is looked at: a look that was interrupted was one.
-    looks = list(dict.fromkeys([*looks, name]))
-    write_atomically(folder / _TESTED, (json.dumps(looks) + "\n").encode())
-    report = _test_report(run, board, test, loaded, n_looks=len(looks))
-    report.write(page)
-    return report, len(looks)
-
-
-def _test_report(
-    run: Run, board: Leaderboard, test: Path, loaded: Loaded, *, n_looks: int
-) -> EvaluationReport:
-    from basket.evaluate import protocol
-    from basket.evaluate.report import RunReport, assemble_report
-    from basket.evaluate.scores import evaluate
-    from basket.workflows import describe_run
-
-    table = read_labels(test, video_root=loaded.data.video_root, n_levels=run.n_levels)
-    matrix = protocol.matrix_of_test_set(
-        loaded.sources(board.rows[0].setting.features), table, pooling=run.pooling
-    )
-    about = describe_run(run)
-    scores = evaluate(
-        run,
-        matrix,
-        split="test",
-        train_level_counts=run.config["train"]["level_counts"],
-        train_players=run.train_players,
-        lost=protocol.lost_levels(table, matrix.ids),
-        references=protocol.references_for(table, simulated=about.simulated),
-    )
-    more = "" if n_looks == 1 else f" It is look number {n_looks} at this test set by this sweep."
-    return assemble_report(
-        [RunReport(about, {"test": scores})],
-        skills=run.skills,
-        n_levels=run.n_levels,
-        primary_reason=f"the best validation {board.metric} of {board.n_tried} configurations",
-        created=time.strftime("%Y-%m-%d %H:%M"),
-        notes=[f"{board.n_tried} configurations were tried on validation players.{more}"],
-    )
-
-
-def _looks(folder: Path) -> list[str]:
-    path = folder / _TESTED
-    if not path.exists():
-        return []
-    try:
-        return [str(name) for name in json.loads(path.read_bytes())]
-    except (ValueError, TypeError) as error:
-        raise RunError(
-            f"{path} is damaged ({error}); remove it and say so where you publish"
-        ) from None

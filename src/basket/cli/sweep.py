@@ -1,40 +1,31 @@
-"""The commands ``sweep`` and ``leaderboard``: parse, one call of workflows, show the result."""
+"""``basket sweep`` and ``basket leaderboard``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from basket.cli_track import Track, send
+from basket.cli.options import (
+    DATA,
+    DEFAULT_CACHE,
+    Cache,
+    Json,
+    Levels,
+    Quiet,
+    RayAddress,
+    Train,
+    Verbose,
+    VideoRoot,
+)
+from basket.cli.tracking import Track, send
 from basket.errors import UsageError
 
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON document on stdout, all else on stderr.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
-
-
-def _remember_verbose(value: bool) -> None:
-    _verbose_is(value)
-
-
-def _forget(_: bool) -> None:
-    """Until :func:`add_to` says who wants to know."""
-
-
-_verbose_is: Callable[[bool], None] = _forget
-
-Verbose = Annotated[
-    bool,
-    typer.Option("--verbose", help="With an error, its traceback.", callback=_remember_verbose),
-]
 Metric = Literal["accuracy", "mae", "qwk"]
 
+#: Panels of the help.
 TRY = "What to try"
-DATA = "What to read"
 HOW = "How to search"
 
 
@@ -100,13 +91,8 @@ def sweep(
         Literal["local", "ray"],
         typer.Option(help="With ray, --jobs is the cores of each helper.", rich_help_panel=HOW),
     ] = "local",
-    ray_address: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT", rich_help_panel=HOW)
-    ] = None,
-    train: Annotated[
-        Path | None,
-        typer.Option(help="Label file; by default BASKET's train.csv.", rich_help_panel=DATA),
-    ] = None,
+    ray_address: RayAddress = None,
+    train: Train = None,
     val: Annotated[
         Path | None,
         typer.Option(
@@ -120,16 +106,9 @@ def sweep(
             help="Label file that the chosen one is scored on, once.", rich_help_panel=DATA
         ),
     ] = None,
-    video_root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that the paths in label files are relative to.", rich_help_panel=DATA
-        ),
-    ] = None,
-    levels: Annotated[int, typer.Option(min=2, help="Levels of the scale.")] = 5,
-    cache: Annotated[Path, typer.Option(help="Folder of the feature cache.")] = Path(
-        "basket-cache"
-    ),
+    video_root: VideoRoot = None,
+    levels: Levels = 5,
+    cache: Cache = DEFAULT_CACHE,
     out: Annotated[Path, typer.Option(help="Folder of the sweep; run again to continue.")] = Path(
         "sweep"
     ),
@@ -145,9 +124,9 @@ def sweep(
 
     Example: basket sweep --pool mean --pool mean+std --head ridge --head gbdt --seeds 3
     """
-    from basket import workflows_sweep
+    from basket import workflows
     from basket.console import Output
-    from basket.console_sweep import sweep_tables
+    from basket.console.sweep import sweep_tables
     from basket.sweep import read_space, space_from_flags
 
     flags = (features, pool, segments, head, settings)
@@ -170,7 +149,7 @@ def sweep(
         )
     )
     with output.progress("Fitting") as report:
-        found = workflows_sweep.run_sweep(
+        found = workflows.run_sweep(
             space,
             cache=cache,
             train=train,
@@ -204,27 +183,12 @@ def leaderboard(
 
     Example: basket leaderboard sweep --metric qwk --html leaderboard.html
     """
-    from basket import workflows_sweep
+    from basket import workflows
     from basket.console import Output
-    from basket.console_sweep import leaderboard_tables
+    from basket.console.sweep import leaderboard_tables
 
     output = Output(json, quiet)
-    board = workflows_sweep.leaderboard(folder, metric=metric, html=html)
+    board = workflows.leaderboard(folder, metric=metric, html=html)
     output.result(board.to_json(), *leaderboard_tables(board))
     if html is not None:
         output.note(f"Leaderboard: {html}")
-
-
-def add_to(app: typer.Typer, *, verbose_is: Callable[[bool], None] = _forget) -> None:
-    """Register both commands.
-
-    Parameters
-    ----------
-    app : Typer
-    verbose_is : callable
-        Told whether ``--verbose`` was given.
-    """
-    global _verbose_is
-    _verbose_is = verbose_is
-    app.command()(sweep)
-    app.command()(leaderboard)

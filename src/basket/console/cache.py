@@ -1,4 +1,4 @@
-"""What a person sees of ``basket cache``: tables and sentences, which ``console`` prints."""
+"""What a person sees of ``basket cache``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 
-from basket.console import listed, reasons_table
+from basket.console.tables import plain_table, reasons_table
+from basket.console.words import counted, listed, size
 
 if TYPE_CHECKING:
     from basket.cache.exchange import ExportReport
@@ -19,29 +19,7 @@ if TYPE_CHECKING:
     from basket.cache.packing import PackReport
     from basket.cache.repairs import RepairReport
     from basket.cache.verification import VerifyReport
-    from basket.workflows_cache import CacheOverview
-
-
-def counted(count: int, noun: str) -> str:
-    """A number and what it counts.
-
-    >>> counted(1, "shard"), counted(2, "shard")
-    ('1 shard', '2 shards')
-    """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes as a person says them.
-
-    >>> size(512), size(1_700_000_000)
-    ('512 B', '1.7 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
+    from basket.workflows.cache import CacheOverview
 
 
 def cache_tables(found: CacheOverview) -> Iterator[RenderableType]:
@@ -49,12 +27,7 @@ def cache_tables(found: CacheOverview) -> Iterator[RenderableType]:
     if not found.feature_sets:
         yield f"{escape(str(found.path))} has no feature sets yet; run basket extract"
         return
-    table = Table(
-        title=f"Feature sets of {escape(str(found.path))}",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
+    table = plain_table(f"Feature sets of {escape(str(found.path))}")
     table.add_column("name", overflow="fold", min_width=24)
     table.add_column("streams", overflow="fold")
     for column in ("done", "failed", "missing", "size"):
@@ -99,28 +72,6 @@ def status_tables(found: CacheOverview) -> Iterator[RenderableType]:
         yield ""
     if not found.feature_sets:
         yield from cache_tables(found)
-
-
-def _warnings(each: FeatureSetOverview) -> Iterator[str]:
-    name = escape(each.name)
-    if each.damaged:
-        yield (
-            f"[bold red]{counted(len(each.damaged), 'damaged shard')} in {name}:[/] run basket "
-            "cache verify to see what is wrong, basket cache repair to have the videos made again"
-        )
-    if each.mixing:
-        yield f"[yellow]{escape(each.mixing)}[/]"
-    if each.random_weights:
-        yield f"[yellow]{name} has random weights: its features carry no training[/]"
-
-
-def _by(each: FeatureSetOverview) -> str:
-    fields = ("decoder", "device", "precision", "extractor")
-    return " ".join("+".join(each.provenance[name]) for name in fields if name in each.provenance)
-
-
-def _when(time_ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / 1e9)) if time_ns else "never"
 
 
 def verify_tables(reports: Sequence[VerifyReport]) -> Iterator[RenderableType]:
@@ -221,3 +172,25 @@ def import_tables(report: ImportReport) -> Iterator[RenderableType]:
     )
     if report.failed:
         yield reasons_table("Not imported", report.failed)
+
+
+def _warnings(each: FeatureSetOverview) -> Iterator[str]:
+    name = escape(each.name)
+    if each.damaged:
+        yield (
+            f"[bold red]{counted(len(each.damaged), 'damaged shard')} in {name}:[/] run basket "
+            "cache verify to see what is wrong, basket cache repair to have the videos made again"
+        )
+    if each.mixing:
+        yield f"[yellow]{escape(each.mixing)}[/]"
+    if each.random_weights:
+        yield f"[yellow]{name} has random weights: its features carry no training[/]"
+
+
+def _by(each: FeatureSetOverview) -> str:
+    fields = ("decoder", "device", "precision", "extractor")
+    return " ".join("+".join(each.provenance[name]) for name in fields if name in each.provenance)
+
+
+def _when(time_ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ns / 1e9)) if time_ns else "never"

@@ -1,4 +1,4 @@
-"""``basket cache push|pull`` and ``basket run push|pull``: parse, one call, show the result."""
+"""``basket cache push|pull`` and ``basket run push|pull``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from typing import Annotated
 
 import typer
 
-from basket.cli_cache import Cache, Json, Quiet, Verbose, cache_app
+from basket.cli.cache import cache_app
+from basket.cli.options import DEFAULT_CACHE, GROUP, Cache, Json, Quiet, Verbose
 
-run_app = typer.Typer(
-    help="Share fitted runs on a model hub.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+run_app = typer.Typer(help="Share fitted runs on a model hub.", **GROUP)
 
 Repo = Annotated[str, typer.Argument(help="owner/name on the hub.", metavar="REPO")]
 Public = Annotated[
@@ -27,7 +23,6 @@ Names = Annotated[
     list[str] | None,
     typer.Option("--features", help="Feature set, or a beginning of its name; all unless given."),
 ]
-_DEFAULT = Path("basket-cache")
 
 
 @cache_app.command("push")
@@ -35,7 +30,7 @@ def push_cache(
     repo: Repo,
     features: Names = None,
     public: Public = False,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -48,7 +43,7 @@ def push_cache(
     """
     from basket import hub
     from basket.console import Output
-    from basket.console_hub import transfer_lines
+    from basket.console.hub import transfer_lines
 
     output = Output(json, quiet)
     with output.progress("Pushing") as report:
@@ -68,7 +63,7 @@ def pull_cache(
     repo: Repo,
     features: Names = None,
     revision: Revision = None,
-    cache: Cache = _DEFAULT,
+    cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -81,7 +76,7 @@ def pull_cache(
     """
     from basket import hub
     from basket.console import Output
-    from basket.console_hub import transfer_lines
+    from basket.console.hub import transfer_lines
 
     output = Output(json, quiet)
     with output.progress("Pulling") as report:
@@ -111,7 +106,7 @@ def push_run(
     """
     from basket import hub
     from basket.console import Output
-    from basket.console_hub import transfer_lines
+    from basket.console.hub import transfer_lines
 
     output = Output(json, quiet)
     with output.working("Pushing"):
@@ -136,7 +131,7 @@ def pull_run(
     """
     from basket import hub
     from basket.console import Output
-    from basket.console_hub import transfer_lines
+    from basket.console.hub import transfer_lines
 
     output = Output(json, quiet)
     with output.progress("Pulling") as report:
@@ -148,8 +143,3 @@ def pull_run(
             tell=lambda now, total: report(now, total, "files"),
         )
     output.result(done.to_json(), *transfer_lines(done))
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the group ``run``; the commands of ``cache`` are there once this is imported."""
-    app.add_typer(run_app, name="run")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 
-from basket.console import Output, duration
+from basket.console.output import Output
+from basket.console.tables import plain_table
+from basket.console.words import duration
 
 if TYPE_CHECKING:
     from basket.cache.progress import SetProgress, WriterProgress
@@ -51,7 +52,7 @@ def progress_tables(look: Sequence[SetProgress]) -> list[RenderableType]:
         if not each.writers:
             shown.append("  nobody is at work on it")
             continue
-        table = Table(box=None, padding=(0, 2, 0, 2))
+        table = plain_table(indent=2)
         table.add_column("writer", overflow="fold")
         table.add_column("state")
         for column in ("done", "failed", "per hour", "left", "last heard"):

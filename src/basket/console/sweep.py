@@ -1,25 +1,22 @@
-"""Tables of sweeps and of paired comparisons; like ``console``, used by the command line alone."""
+"""What a person sees of ``basket sweep`` and ``basket leaderboard``."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from basket.evaluate.comparison_words import sentences
-from basket.evaluate.details import p_text
+from basket.console.tables import plain_table
 from basket.evaluate.metric_words import METRICS, UNDEFINED
 
 if TYPE_CHECKING:
     from basket.evaluate.bootstrap import Interval
-    from basket.evaluate.results import Comparison, Difference
     from basket.sweep.leaderboard import Leaderboard
-    from basket.workflows_sweep import SweepSummary
+    from basket.workflows.sweep import SweepSummary
 
 #: Rows of a leaderboard that a terminal shows; the JSON and the page have all.
 _SHOWN = 20
@@ -48,7 +45,7 @@ def leaderboard_tables(board: Leaderboard) -> Iterator[RenderableType]:
     words = METRICS[board.metric]
     if board.simulated:
         yield "[yellow]Simulated players: this says nothing about real ones.[/]"
-    table = _table(f"Validation, by {words.title}; {board.n_tried} configurations tried")
+    table = plain_table(f"Validation, by {words.title}; {board.n_tried} configurations tried")
     for column in ("", "head", "features", "pooling"):
         table.add_column(column, overflow="fold")
     for name in (board.metric, *(name for name in METRICS if name != board.metric)):
@@ -79,51 +76,9 @@ def leaderboard_tables(board: Leaderboard) -> Iterator[RenderableType]:
         yield f"[red]failed:[/] {escape(name)}: {escape(reason)}"
 
 
-def comparison_tables(
-    comparisons: Sequence[Comparison], skills: Sequence[str]
-) -> Iterator[RenderableType]:
-    """Two runs skill by skill, and in plain sentences what can be told apart."""
-    for compared in comparisons:
-        table = _table(
-            f"{escape(compared.first)} minus {escape(compared.second)} on "
-            f"{escape(compared.split)}: {compared.n_videos} videos, {compared.n_players} players"
-        )
-        table.add_column("skill")
-        for name in compared.metrics:
-            table.add_column(METRICS[name].title, justify="right")
-            table.add_column("95% interval", justify="right")
-            table.add_column("p (Holm)", justify="right")
-        rows = [("mean", [each.mean for each in compared.metrics.values()])]
-        rows += [
-            (escape(skill), [each.per_skill[index] for each in compared.metrics.values()])
-            for index, skill in enumerate(skills)
-        ]
-        for name, differences in rows:
-            cells = zip(compared.metrics, differences, strict=True)
-            table.add_row(name, *(text for cell in cells for text in _difference(*cell)))
-        yield table
-        yield from (escape(sentence) for sentence in sentences(compared))
-        if compared.n_dropped:
-            yield f"{compared.n_dropped} videos that only one of the two scored take no part"
-
-
-def _difference(metric: str, found: Difference) -> tuple[str, str, str]:
-    words = METRICS[metric]
-    change = words.change_text(found.value).removesuffix(" points")
-    low_high = (
-        UNDEFINED
-        if found.interval is None
-        else " to ".join(
-            words.text(end, signed=True).removesuffix("%")
-            for end in (found.interval.low, found.interval.high)
-        )
-    )
-    return change, low_high, UNDEFINED if math.isnan(found.p_holm) else p_text(found.p_holm)
-
-
 def _effects(board: Leaderboard) -> Table:
     words = METRICS[board.metric]
-    table = _table(f"Change of {words.title} against the average of its axis")
+    table = plain_table(f"Change of {words.title} against the average of its axis")
     for column in ("axis", "value"):
         table.add_column(column, overflow="fold")
     for column in ("change", "95% interval", "n", "s"):
@@ -150,7 +105,3 @@ def _effects(board: Leaderboard) -> Table:
 
 def _bracketed(interval: Interval | None, metric: str) -> str:
     return f" ({METRICS[metric].range_text(interval)})" if interval else ""
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))

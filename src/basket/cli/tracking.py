@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from basket.console import Output
     from basket.evaluate.report import EvaluationReport
     from basket.heads.persist import Run
-    from basket.workflows_sweep import SweepSummary
+    from basket.workflows import SweepSummary
 
 Track = Annotated[
     Literal["tensorboard", "mlflow", "wandb"] | None,

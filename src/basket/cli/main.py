@@ -1,0 +1,114 @@
+"""All commands in one app, and how it ends: with a result, or one message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from basket import __version__
+from basket.cli import options
+from basket.cli.cache import cache_app
+from basket.cli.cluster import PASSES_ON, slurm
+from basket.cli.demo import demo
+from basket.cli.evaluation import evaluate
+from basket.cli.extraction import extract
+from basket.cli.fitting import combine, fit_head
+from basket.cli.hub import run_app
+from basket.cli.overview import doctor, labels, models
+from basket.cli.prediction import predict
+from basket.cli.sweep import leaderboard, sweep
+from basket.errors import BasketError
+
+_COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    "labels": labels,
+    "extract": extract,
+    "models": models,
+    "doctor": doctor,
+    "fit-head": fit_head,
+    "combine": combine,
+    "evaluate": evaluate,
+    "predict": predict,
+    "sweep": sweep,
+    "leaderboard": leaderboard,
+    "cache": cache_app,
+    "run": run_app,
+    "slurm": slurm,
+    "demo": demo,
+}
+
+
+class _InOrder(TyperGroup):
+    """A group whose commands are shown in the order above, groups among them."""
+
+    def __init__(self, *, commands: Any = None, **settings: Any) -> None:
+        shown = dict(sorted(commands.items(), key=lambda item: list(_COMMANDS).index(item[0])))
+        super().__init__(commands=shown, **settings)
+
+
+app = typer.Typer(
+    cls=_InOrder,
+    help="Frozen video foundation models once, ordinal skill heads in seconds.",
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    **options.GROUP,
+)
+for _name, _command in _COMMANDS.items():
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        # What slurm does not know are options of extract.
+        _settings = PASSES_ON if _command is slurm else None
+        app.command(_name, context_settings=_settings)(_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; never raises for a deliberate error."""
+    from typer.main import get_command
+
+    try:
+        return int(get_command(app).main(list(arguments), "basket", standalone_mode=False) or 0)
+    except BasketError as error:
+        return _complain(error, str(error), error.exit_code)
+    except typer.Abort:
+        return _complain(None, "Stopped.", options.EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        return _complain(None, "Interrupted; what was finished is kept.", options.EXIT_INTERRUPTED)
+    except (BrokenPipeError, SystemExit) as error:
+        # click makes an exit of a broken pipe; any other exit is as it should be.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # Whoever read our output has enough of it; nothing more may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's own usage errors
+            error.show()
+            return int(error.exit_code)
+        if hasattr(error, "exit_code"):  # typer.Exit
+            return int(error.exit_code)
+        raise
+
+
+def _complain(error: BaseException | None, message: str, code: int) -> int:
+    from basket.console import print_error
+
+    if options.wants_traceback() and error is not None:
+        traceback.print_exception(error)
+    print_error(message)
+    return code
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Frozen video foundation models once, ordinal skill heads in seconds."""
+    if version:
+        typer.echo(f"basket {__version__}")
+        raise typer.Exit

@@ -1,0 +1,136 @@
+"""How a command speaks: notes, progress, tables, or one JSON document.
+
+Results go to standard output; everything else (notes, progress, errors) to standard error, so that
+a pipe gets results alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+
+from basket.console.words import duration
+
+_PLAIN_PROGRESS_S = 5.0
+_PIPED_COLUMNS = 200  # a pipe has no width; a table that wraps is hard to grep
+
+
+@dataclass
+class Output:
+    """How one command speaks.
+
+    Parameters
+    ----------
+    json_mode : bool
+        One JSON document on standard output instead of tables.
+    quiet : bool
+        No notes and no progress; results and errors remain.
+    """
+
+    json_mode: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        self.out = Console(highlight=False, soft_wrap=False)
+        if not self.out.is_terminal and "COLUMNS" not in os.environ:
+            self.out.width = _PIPED_COLUMNS
+        self.err = Console(stderr=True, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Tell something that is neither a result nor an error."""
+        if not self.quiet:
+            self.err.print(escape(text), style="dim", soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Tell something a person should act on; shown even when quiet."""
+        self.err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+
+    def result(self, document: Mapping[str, Any], *shown: RenderableType) -> None:
+        """Print the result of a command: ``document`` as JSON, or what is ``shown``."""
+        if self.json_mode:
+            sys.stdout.write(json.dumps(document, indent=1, default=str, ensure_ascii=False) + "\n")
+            return
+        for each in shown:
+            self.out.print(each, soft_wrap=isinstance(each, str))
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
+        """A line of progress: the value is called with ``(done, total, details)``.
+
+        A live bar on a terminal; elsewhere a plain line every few seconds.
+        """
+        if self.quiet:
+            yield lambda _done, _total, _details: None
+        elif self.err.is_terminal or self.err.is_jupyter:
+            with self._bar(what) as report:
+                yield report
+        else:
+            yield self._lines(what)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[Callable[[str], None]]:
+        """A line that names the stage at work: the value is called with each stage's name."""
+        if self.quiet:
+            yield lambda _stage: None
+        elif self.err.is_terminal:
+            with self.err.status(f"{what} …") as status:
+                yield lambda stage: status.update(f"{what}: {escape(stage)} …")
+        else:
+            yield lambda stage: self.err.print(f"{what}: {stage}", soft_wrap=True)
+
+    @contextmanager
+    def _bar(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bar
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[details]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Bar(*columns, console=self.err, transient=True, expand=True) as bar:
+            task = bar.add_task(what, total=None, details="")
+            yield lambda done, total, details: bar.update(
+                task, completed=done, total=total, details=details
+            )
+
+    def _lines(self, what: str) -> Callable[[int, int, str], None]:
+        start = last = time.monotonic()
+
+        def report(done: int, total: int, details: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < _PLAIN_PROGRESS_S:
+                return
+            last = now
+            left = (now - start) / done * (total - done) if done else None
+            rest = f", {duration(left)} left" if left is not None else ""
+            self.err.print(f"{what}: {done} of {total} {details}{rest}", soft_wrap=True)
+
+        return report
+
+
+def print_error(message: str) -> None:
+    """Print an error as one readable message on standard error."""
+    Console(stderr=True, highlight=False).print(
+        f"[bold red]error:[/] {escape(message)}", soft_wrap=True
+    )

@@ -1,0 +1,64 @@
+"""What a person sees of ``basket predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.markup import escape
+
+from basket.console.scores import labels_of_truth
+from basket.console.tables import plain_table, reasons_table
+from basket.console.words import LISTED, duration
+
+if TYPE_CHECKING:
+    from basket.predict.predictor import Prediction
+
+
+def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
+    """Levels in words with their probabilities, a table for each video."""
+    from basket.dataset.skills import skill_named
+    from basket.predict.confidence import verdict
+
+    measured = found.calibration
+    for video in found.videos[:LISTED]:
+        table = plain_table(
+            f"{escape(video.video_id)} ({duration(video.duration_s)}, {video.n_segments} segments)"
+        )
+        for column in ("group", "skill", "level"):
+            table.add_column(column)
+        table.add_column("in words")
+        for level in range(found.run.n_levels):
+            table.add_column(f"p({level})", justify="right")
+        if measured is not None:
+            table.add_column("was right", justify="right")
+        for name, level, proba in zip(found.run.skills, video.levels, video.proba, strict=True):
+            skill = skill_named(name)
+            right = (
+                [] if measured is None else [f"{measured.at(name, float(proba[level])).share:.0%}"]
+            )
+            table.add_row(
+                skill.group,
+                escape(name) + ("" if skill.high_is_good else " (low is good)"),
+                str(level),
+                skill.level_name(int(level), found.run.n_levels),
+                *(f"[bold]{p:.2f}[/]" if k == level else f"{p:.2f}" for k, p in enumerate(proba)),
+                *right,
+            )
+        yield table
+        if video.note:
+            yield f"[yellow]{escape(video.note)}[/]"
+        strange = verdict(measured, beyond=video.beyond, n_skills=len(found.run.skills))
+        if strange != verdict(measured):
+            yield f"[yellow]{strange.headline}. {strange.details[0]}[/]"
+    if len(found.videos) > LISTED:
+        yield f"… and {len(found.videos) - LISTED} more videos; --out FILE or --json has them all"
+    if found.videos:
+        said = verdict(measured)
+        yield f"{said.headline}. {' '.join(said.details)}"
+    yield from labels_of_truth(
+        bool(found.run.config["simulated"]), bool(found.run.config["random_weights"])
+    )
+    if found.failed:
+        yield reasons_table("Not predicted", found.failed)

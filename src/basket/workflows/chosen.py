@@ -1,0 +1,125 @@
+"""What a sweep ends in: its best configuration as a run, and that run on the test set, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from basket.dataset import is_simulated, read_labels
+from basket.errors import RunError
+from basket.workflows.common import Say
+
+if TYPE_CHECKING:
+    from basket.evaluate.report import EvaluationReport
+    from basket.heads.persist import Run
+    from basket.sweep.data import Loaded
+    from basket.sweep.leaderboard import Leaderboard, Row
+
+_TESTED = "tested.json"
+
+
+def chosen_run(best: Row, board: Leaderboard, loaded: Loaded, folder: Path, say: Say) -> Run:
+    """The best configuration as a run folder, fitted with its first seed; made once."""
+    from basket.heads.fit import fit_run
+    from basket.heads.persist import load_run
+    from basket.sweep.records import record_key
+
+    setting = best.setting
+    out = folder / "chosen" / record_key(setting, loaded.digest(setting.features))[:12]
+    if out.exists():
+        return load_run(out)
+    say(f"Chosen of {board.n_tried} configurations by {board.metric}; fitting it into {out}")
+    train, val = loaded.matrices(setting)
+    tables = dict(zip(("train", "val"), loaded.tables, strict=True))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return fit_run(
+        train,
+        val,
+        head=setting.head,
+        params=setting.parameters,
+        seed=setting.seed,
+        pooling=setting.pooling,
+        feature_sets=[
+            {"name": each.name, "stream": stream, "spec": each.spec}
+            for each, stream in loaded.sources(setting.features)
+        ],
+        out=out,
+        labels={
+            "cache": str(loaded.data.cache.resolve()),
+            "simulated": any(is_simulated(table.path) for table in tables.values()),
+            "chosen_of": board.n_tried,
+            **{
+                name: {"path": str(table.path.resolve()), "sha256": table.sha256}
+                for name, table in tables.items()
+            },
+        },
+    )
+
+
+def test_once(
+    run: Run, board: Leaderboard, test: Path, loaded: Loaded, folder: Path
+) -> tuple[EvaluationReport, int]:
+    """Test scores of the chosen run: computed once, and read back ever after."""
+    from basket.cache.durable import write_atomically
+    from basket.evaluate.report import EvaluationReport
+
+    digest = hashlib.sha256(test.read_bytes()).hexdigest() if test.exists() else ""
+    name = f"{run.path.name}-{digest[:12]}"
+    page = folder / "tests" / f"{name}.html"
+    looks = _looks(folder)
+    if name in looks and page.with_suffix(".json").exists():
+        return EvaluationReport.from_json(page.with_suffix(".json").read_text()), len(looks)
+    # Counted before it is looked at: a look that was interrupted was one.
+    looks = list(dict.fromkeys([*looks, name]))
+    write_atomically(folder / _TESTED, (json.dumps(looks) + "\n").encode())
+    report = _test_report(run, board, test, loaded, n_looks=len(looks))
+    report.write(page)
+    return report, len(looks)
+
+
+def _test_report(
+    run: Run, board: Leaderboard, test: Path, loaded: Loaded, *, n_looks: int
+) -> EvaluationReport:
+    from basket.evaluate import protocol
+    from basket.evaluate.report import RunReport, assemble_report
+    from basket.evaluate.scores import evaluate
+    from basket.workflows.evaluation import describe_run
+
+    table = read_labels(test, video_root=loaded.data.video_root, n_levels=run.n_levels)
+    matrix = protocol.matrix_of_test_set(
+        loaded.sources(board.rows[0].setting.features), table, pooling=run.pooling
+    )
+    about = describe_run(run)
+    scores = evaluate(
+        run,
+        matrix,
+        split="test",
+        train_level_counts=run.config["train"]["level_counts"],
+        train_players=run.train_players,
+        lost=protocol.lost_levels(table, matrix.ids),
+        references=protocol.references_for(table, simulated=about.simulated),
+    )
+    more = "" if n_looks == 1 else f" It is look number {n_looks} at this test set by this sweep."
+    return assemble_report(
+        [RunReport(about, {"test": scores})],
+        skills=run.skills,
+        n_levels=run.n_levels,
+        primary_reason=f"the best validation {board.metric} of {board.n_tried} configurations",
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        notes=[f"{board.n_tried} configurations were tried on validation players.{more}"],
+    )
+
+
+def _looks(folder: Path) -> list[str]:
+    path = folder / _TESTED
+    if not path.exists():
+        return []
+    try:
+        return [str(name) for name in json.loads(path.read_bytes())]
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); remove it and say so where you publish"
+        ) from None

@@ -1,0 +1,42 @@
+"""What the composed calls have in common: defaults, and what they say to whom."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+PathLike = str | Path
+Say = Callable[[str], None]
+Tell = Callable[[int, int], None]
+
+DEFAULT_CACHE = "basket-cache"
+DEFAULT_RUNS = "runs"
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def unheard(_done: int, _total: int) -> None:
+    """Progress that nobody follows."""
+
+
+def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:
+    """Say how many labelled videos could not be used, and why the first of them."""
+    if left_out:
+        video_id, reason = next(iter(left_out.items()))
+        count = (
+            "1 labelled video is" if len(left_out) == 1 else f"{len(left_out)} labelled videos are"
+        )
+        say(f"{name}: {count} left out, e.g. {video_id} ({reason})")
+
+
+def default_run_folder(settings: Any) -> Path:
+    """``runs/<time>-<digest>``, of everything that decides the run."""
+    canonical = json.dumps(settings, sort_keys=True, default=str)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    return Path(DEFAULT_RUNS) / f"{time.strftime('%Y%m%d-%H%M%S')}-{digest}"

@@ -1,0 +1,172 @@
+"""The composed call behind ``basket evaluate``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from basket.dataset import LabelTable, find_basket, read_labels
+from basket.errors import RunError, UsageError
+from basket.workflows.common import PathLike, Say, silent, tell_left_out
+
+if TYPE_CHECKING:
+    from basket.cache import FeatureCache
+    from basket.evaluate.description import RunDescription
+    from basket.evaluate.report import EvaluationReport
+    from basket.heads.matrix import Matrix
+    from basket.heads.persist import Run
+
+
+def evaluate_run(
+    runs: Sequence[PathLike],
+    *,
+    tests: Mapping[str, PathLike] | None = None,
+    cache: PathLike | None = None,
+    video_root: PathLike | None = None,
+    meta: PathLike | None = None,
+    report: PathLike | None = None,
+    title: str | None = None,
+    primary: str | None = None,
+    primary_reason: str = "",
+    sections: Callable[[EvaluationReport], Sequence[tuple[str, str]]] | None = None,
+    say: Say = silent,
+) -> EvaluationReport:
+    """Score fitted runs on test sets, beside the prior-only baseline, and compare them in pairs.
+
+    Parameters
+    ----------
+    runs : sequence of path
+    tests : mapping of str to path, optional
+        Name of a test set to its label file; without it, BASKET's own test and cross sets.
+    cache : path, optional
+        By default the one each run was fitted from.
+    video_root : path, optional
+        Folder that absolute paths in label files are under.
+    meta : path, optional
+        CSV of what is known about videos or players, to slice by.
+    report : path, optional
+        HTML file to write, with its JSON and markdown twins beside it.
+    title, primary, primary_reason, sections
+        For the report; see :func:`basket.evaluate.report.assemble_report`.
+    say : callable
+        Receives sentences about what was left out.
+
+    Raises
+    ------
+    BasketError
+        In one sentence.
+    """
+    from basket.evaluate import protocol
+    from basket.evaluate.answers import answers_of
+    from basket.evaluate.compare import compare_runs
+    from basket.evaluate.report import DEFAULT_TITLE, RunReport, assemble_report
+    from basket.evaluate.scores import evaluate
+    from basket.evaluate.slices import read_meta, unmatched
+    from basket.heads.sources import sources_of_run
+    from basket.workflows.prediction import load_run
+
+    loaded = [load_run(path) for path in runs]
+    if not loaded:
+        raise UsageError("Name at least one run folder")
+    if not tests:
+        splits = find_basket(None if video_root is None else Path(video_root)).splits
+        tests = {name: path for name, path in splits.items() if name not in ("train", "val")}
+        if not tests:
+            raise UsageError("BASKET's test.csv is not there; name a test set: --test NAME=CSV")
+        say(f"Test sets: {', '.join(tests)}")
+    reports = []
+    known = None if meta is None else read_meta(meta)
+    main_split = next(iter(tests))
+    answered = []
+    matrices: dict[tuple[Any, ...], tuple[LabelTable, Matrix]] = {}
+    for run in loaded:
+        sources = sources_of_run(_cache_of(run, cache), run)
+        splits_of_run = {}
+        for name, path in tests.items():
+            # Runs on the same features share the pooled matrix.
+            key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
+            if key not in matrices:
+                table = read_labels(path, video_root=video_root, n_levels=run.n_levels)
+                table = _in_order_of(run.skills, table)
+                matrix = protocol.matrix_of_test_set(sources, table, pooling=run.pooling)
+                matrices[key] = (table, matrix)
+                tell_left_out(name, matrix.left_out, say)
+                for column in unmatched(table.video_ids, known or {}):
+                    say(f"{name}: {column} of {meta} is known of none of its videos")
+            table, matrix = matrices[key]
+            about, answers = describe_run(run), answers_of(run, matrix, split=name)
+            if name == main_split and answers.ids:
+                answered.append((about, answers))
+            splits_of_run[name] = evaluate(
+                run,
+                matrix,
+                split=name,
+                train_level_counts=run.config["train"]["level_counts"],
+                train_players=run.train_players,
+                answers=answers,
+                lost=protocol.lost_levels(table, matrix.ids),
+                meta=known,
+                references=protocol.references_for(table, simulated=about.simulated),
+            )
+        reports.append(RunReport(describe_run(run), splits_of_run))
+    assembled = assemble_report(
+        reports,
+        skills=loaded[0].skills,
+        n_levels=loaded[0].n_levels,
+        primary=primary,
+        primary_reason=primary_reason,
+        main_split=main_split,
+        comparisons=compare_runs(
+            answered, primary=primary or loaded[0].path.name, split=main_split
+        ),
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        title=title or DEFAULT_TITLE,
+    )
+    if report is not None:
+        assembled.write(Path(report), sections=sections(assembled) if sections else ())
+    return assembled
+
+
+def describe_run(run: Run) -> RunDescription:
+    """What a report says of a run."""
+    from basket.evaluate.description import FeatureIdentity, RunDescription
+
+    config = run.config
+    return RunDescription(
+        name=run.path.name,
+        head=config["head"],
+        pooling=run.pooling,
+        features=tuple(
+            FeatureIdentity.from_spec(each.spec, stream=each.stream) for each in run.feature_sets
+        ),
+        seed=config["seed"],
+        simulated=bool(config["simulated"]),
+        n_train_videos=config["train"]["n_videos"],
+        n_train_players=config["train"]["n_players"],
+        settings={name: str(value) for name, value in config["params"].items()},
+        versions=config["versions"],
+    )
+
+
+def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
+    """The named cache, or the one that a run was fitted from."""
+    from basket.cache import open_cache
+
+    path = Path(cache) if cache is not None else Path(run.config["labels"]["cache"])
+    if not path.exists():
+        raise RunError(
+            f"The cache {path} that run {run.path} was fitted from is not there; name one that has "
+            "its features with --cache"
+        )
+    return open_cache(path)
+
+
+def _in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:
+    """The table with its columns in the order of a run's skills, where it has the same skills."""
+    if tuple(skills) == table.skills or set(skills) != set(table.skills):
+        return table  # the same order, or a mismatch that the evaluation explains
+    order = [table.skills.index(skill) for skill in skills]
+    return replace(table, skills=tuple(skills), levels=table.levels[:, order])

@@ -1,0 +1,24 @@
+"""The composed call behind ``basket labels``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from basket.dataset import N_LEVELS, read_labels
+from basket.dataset.overview import LabelOverview, overview
+from basket.workflows.common import PathLike
+
+
+def describe_labels(
+    labels: Sequence[PathLike], *, video_root: PathLike | None = None, n_levels: int = N_LEVELS
+) -> LabelOverview:
+    """Count what label files hold: levels per skill, missing files, duplicates, shared players.
+
+    Raises
+    ------
+    LabelError
+        A file is not a label table.
+    """
+    tables = [read_labels(path, video_root=video_root, n_levels=n_levels) for path in labels]
+    return overview(tables, video_root=None if video_root is None else Path(video_root))
