@@ -41,7 +41,7 @@ def slurm(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the sbatch script of an extraction that runs as a Slurm array.
+    """Write the sbatch script of an extraction as a Slurm array.
 
     All other options are those of basket extract. Tasks are warned before their time is over,
     commit what is finished, and are queued again until everything is done.

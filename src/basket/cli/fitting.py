@@ -119,9 +119,10 @@ def combine(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Average fitted runs; the weights are chosen on the held-out players they share.
+    """Average fitted runs into one.
 
-    The result is a run like any other: evaluate it, predict with it.
+    The weights are chosen on the held-out players that the runs share. The result is a run like any
+    other: evaluate it, predict with it.
 
     Example: basket combine runs/ridge runs/gbdt runs/mlp --out runs/together
     """

@@ -117,7 +117,9 @@ def sweep(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Try many heads and poolings on one cache; choose on validation, test the chosen one once.
+    """Try many heads and poolings on one cache.
+
+    The best is chosen on validation players, and it alone is scored on the test set, once.
 
     What is finished is never done again: a killed sweep is continued by the same command, and
     several processes may work on one folder.
@@ -179,7 +181,9 @@ def leaderboard(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the configurations of a sweep in order, and what each axis is worth.
+    """Show the configurations of a sweep in order.
+
+    And what each choice is worth, the others averaged.
 
     Example: basket leaderboard sweep --metric qwk --html leaderboard.html
     """
