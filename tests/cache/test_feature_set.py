@@ -225,6 +225,16 @@ def test_of_equals_the_smallest_shard_name_wins(feature_set, reopened, making, s
     assert same(reopened().read("a"), making.features("a", shift=first))
 
 
+def test_a_file_of_other_content_is_another_source_whatever_its_size_and_time(
+    feature_set, reopened, making, same
+):
+    # Enough of them that the smallest shard name is not the last one's by chance.
+    for shift in range(12):
+        row = making.row("a", provenance={"source_sha256": f"{shift:064x}"})
+        add(feature_set, row, making.features("a", shift=shift))
+        assert same(reopened().read("a"), making.features("a", shift=shift))
+
+
 # Damage
 
 

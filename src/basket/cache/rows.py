@@ -123,6 +123,10 @@ class ShardIndex:
         """Size in bytes and mtime in ns of the file that the row at ``position`` came from."""
         return self.columns["source_bytes"][position], self.columns["source_mtime_ns"][position]
 
+    def content(self, position: int) -> str:
+        """SHA-256 of the file that the row at ``position`` came from; empty where not recorded."""
+        return str(json.loads(self.columns["provenance"][position]).get(SOURCE_SHA256, ""))
+
     def row(self, position: int) -> VideoRow:
         """The row at ``position`` as users see it."""
         cell = {name: values[position] for name, values in self.columns.items()}

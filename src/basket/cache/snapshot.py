@@ -1,13 +1,13 @@
 """Which row of which shard speaks for each video, once it is known what is published.
 
-Rows of one id that stem from the same source file (size and modification time) form a group. The
-group committed last is the current one: a reader cannot look at the videos, but a row is only ever
-written for the file as it was found, so what was extracted last is what the file was last. (The
-larger modification time would be wrong for a video that was restored to an older version.) Rows for
-a file that was not there never outrank those of one that was. Within a group ok beats failed, then
-the smallest shard name wins; of failed rows the one with most attempts. ``committed_ns`` is the
-clock, but always later than every row the writer knew of, so that machines whose clocks disagree
-still agree on the order.
+Rows of one id that stem from the same source file (size, modification time, and content hash where
+one was recorded) form a group. The group committed last is the current one: a reader cannot look at
+the videos, but a row is only ever written for the file as it was found, so what was extracted last
+is what the file was last. (The larger modification time would be wrong for a video that was
+restored to an older version.) Rows for a file that was not there never outrank those of one that
+was. Within a group ok beats failed, then the smallest shard name wins; of failed rows the one with
+most attempts. ``committed_ns`` is the clock, but always later than every row the writer knew of, so
+that machines whose clocks disagree still agree on the order.
 """
 
 from __future__ import annotations
@@ -79,9 +79,11 @@ class Snapshot:
         }
 
     def _winner(self, places: list[Place]) -> Place:
-        groups: dict[tuple[int, int], list[Place]] = {}
+        groups: dict[tuple[int, int, str], list[Place]] = {}
         for place in places:
-            groups.setdefault(self.index(place).source(place.position), []).append(place)
+            index = self.index(place)
+            source = (*index.source(place.position), index.content(place.position))
+            groups.setdefault(source, []).append(place)
         current = max(
             groups,
             key=lambda source: (
