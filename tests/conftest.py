@@ -9,6 +9,9 @@ import av
 import numpy as np
 import pytest
 from hypothesis import settings
+from small_league import make_small_league
+
+import basket
 
 # A loaded machine is slow; no test here asserts a time.
 settings.register_profile("basket", deadline=None)
@@ -69,3 +72,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real test data at {folder}; set BASKET_TEST_DATA to have these tests run")
     return folder
+
+
+@pytest.fixture(scope="module")
+def league(tmp_path_factory):
+    """A small cache with its label files; a test that changes it must make its own."""
+    return make_small_league(tmp_path_factory.mktemp("league"))
+
+
+@pytest.fixture(scope="module")
+def fitted(league, tmp_path_factory):
+    """The default run on that league."""
+    out = tmp_path_factory.mktemp("runs") / "ridge"
+    return basket.fit_head(cache=league.cache, train=league.train, val=league.val, out=out)

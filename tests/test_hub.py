@@ -15,17 +15,6 @@ from basket.errors import HubError, IdentityError, IntegrityError, RunError, Usa
 from basket.hub.cards import cache_card, run_card
 
 
-@pytest.fixture(scope="module")
-def league(tmp_path_factory):
-    return make_small_league(tmp_path_factory.mktemp("league"))
-
-
-@pytest.fixture(scope="module")
-def fitted(league, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "ridge"
-    return basket.fit_head(cache=league.cache, train=league.train, val=league.val, out=out)
-
-
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     from huggingface_hub import close_session, constants

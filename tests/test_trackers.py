@@ -5,22 +5,11 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from small_league import SKILLS, make_small_league
+from small_league import SKILLS
 
 import basket
 from basket.cli import run as run_command
 from basket.errors import UsageError
-
-
-@pytest.fixture(scope="module")
-def league(tmp_path_factory):
-    return make_small_league(tmp_path_factory.mktemp("league"))
-
-
-@pytest.fixture(scope="module")
-def fitted(league, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "ridge"
-    return basket.fit_head(cache=league.cache, train=league.train, val=league.val, out=out)
 
 
 class StandInRun:

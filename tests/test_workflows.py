@@ -4,21 +4,10 @@ import csv
 import shutil
 
 import pytest
-from small_league import SKILLS, make_small_league, video_id
+from small_league import SKILLS, video_id
 
 import basket
 from basket.errors import RunError, UsageError
-
-
-@pytest.fixture(scope="module")
-def league(tmp_path_factory):
-    return make_small_league(tmp_path_factory.mktemp("league"))
-
-
-@pytest.fixture(scope="module")
-def fitted(league, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "ridge"
-    return basket.fit_head(cache=league.cache, train=league.train, val=league.val, out=out)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from basket.console import Output
-from basket.console.extraction import extraction_details
+from basket.console.extraction import extraction_progress
 from basket.extract.summary import Progress
 
 
@@ -39,7 +39,7 @@ def progress_bar(what: str = "Working") -> Iterator[Callable[..., None]]:
 
         def report(now: Progress | int, total: int = 0, details: Any = "") -> None:
             if isinstance(now, Progress):
-                show(now.videos_done, now.videos_total, extraction_details(now))
+                extraction_progress(show)(now)
             else:
                 show(now, total, str(details))
 

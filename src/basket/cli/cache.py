@@ -120,9 +120,7 @@ def verify(
 
     output = Output(json, quiet)
     with output.progress("Verifying") as report:
-        found = workflows.verify_cache(
-            cache, names=names or (), deep=deep, tell=lambda done, total: report(done, total, "")
-        )
+        found = workflows.verify_cache(cache, names=names or (), deep=deep, tell=report)
     output.result({"feature_sets": [each.to_json() for each in found]}, *verify_tables(found))
     if any(each.problems for each in found):
         raise typer.Exit(EXIT_INTEGRITY)
@@ -148,9 +146,7 @@ def repair(
 
     output = Output(json, quiet)
     with output.progress("Repairing") as report:
-        found = workflows.repair_cache(
-            cache, names=names or (), tell=lambda done, total: report(done, total, "")
-        )
+        found = workflows.repair_cache(cache, names=names or (), tell=report)
     output.result({"feature_sets": [each.to_json() for each in found]}, *repair_tables(found))
 
 
@@ -184,7 +180,7 @@ def pack(
             names=names or (),
             target_bytes=megabytes << 20,
             delete=delete,
-            tell=lambda done, total: report(done, total, ""),
+            tell=report,
         )
     output.result({"feature_sets": [each.to_json() for each in found]}, *pack_tables(found))
 
@@ -224,7 +220,7 @@ def export_(
             labels=labels or (),
             video_root=video_root,
             n_levels=levels,
-            tell=lambda done, total: report(done, total, ""),
+            tell=report,
         )
     output.result(found.to_json(), *export_tables(found))
 
@@ -258,7 +254,7 @@ def import_(
             source,
             spec=spec,
             cache=cache,
-            tell=lambda done, total: report(done, total, "") if total else None,
+            tell=lambda done, total: report(done, total) if total else None,
         )
     output.result(found.to_json(), *import_tables(found))
     if found.failed:

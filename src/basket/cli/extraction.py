@@ -144,7 +144,7 @@ def extract(
     """
     from basket import workflows
     from basket.console import Output
-    from basket.console.extraction import estimate_lines, extraction_details, extraction_tables
+    from basket.console.extraction import estimate_lines, extraction_progress, extraction_tables
     from basket.extract.segments import DEFAULT_WINDOW_S, SegmentPlan
 
     output = Output(json, quiet)
@@ -189,9 +189,7 @@ def extract(
             actors=actors,
             batch_size=batch_size,
             timeout_s=timeout,
-            on_progress=lambda now: report(
-                now.videos_done, now.videos_total, extraction_details(now)
-            ),
+            on_progress=extraction_progress(report),
         )
     output.result(summary.to_json(), *extraction_tables(summary, cache))
     if summary.failed:

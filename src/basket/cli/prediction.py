@@ -79,7 +79,7 @@ def predict(
     """
     from basket import workflows
     from basket.console import Output
-    from basket.console.extraction import extraction_details
+    from basket.console.extraction import extraction_progress
     from basket.console.prediction import prediction_tables
 
     output = Output(json, quiet)
@@ -96,9 +96,7 @@ def predict(
             report=report,
             out=out,
             say=output.note,
-            on_progress=lambda now: progress(
-                now.videos_done, now.videos_total, extraction_details(now)
-            ),
+            on_progress=extraction_progress(progress),
         )
     output.result(found.to_json(), *prediction_tables(found))
     if report is not None and found.videos:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from basket.console.tables import reasons_table
 from basket.console.words import duration
 
 if TYPE_CHECKING:
+    from basket.console.output import Report
     from basket.extract.dry_run import Estimate
     from basket.extract.summary import ExtractionSummary, Progress
 
@@ -35,6 +36,11 @@ def estimate_lines(cost: Estimate) -> Iterator[RenderableType]:
         f"time: about {duration(cost.total_s)} (decoding {duration(cost.decode_s)}, "
         f"forward {duration(cost.forward_s)}; from a short calibration on these files)"
     )
+
+
+def extraction_progress(report: Report) -> Callable[[Progress], None]:
+    """What an extraction reports to, shown as a line of progress."""
+    return lambda now: report(now.videos_done, now.videos_total, extraction_details(now))
 
 
 def extraction_details(now: Progress) -> str:

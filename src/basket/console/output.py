@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -22,6 +22,13 @@ from basket.console.words import duration
 
 _PLAIN_PROGRESS_S = 5.0
 _PIPED_COLUMNS = 200  # a pipe has no width; a table that wraps is hard to grep
+
+
+class Report(Protocol):
+    """What is called as work goes on."""
+
+    def __call__(self, done: int, total: int, details: str = "") -> None:
+        """Show how much is done."""
 
 
 @dataclass
@@ -63,13 +70,13 @@ class Output:
             self.out.print(each, soft_wrap=isinstance(each, str))
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
-        """A line of progress: the value is called with ``(done, total, details)``.
+    def progress(self, what: str) -> Iterator[Report]:
+        """A line of progress: the value is called with ``(done, total)`` and perhaps details.
 
         A live bar on a terminal; elsewhere a plain line every few seconds.
         """
         if self.quiet:
-            yield lambda _done, _total, _details: None
+            yield _unseen
         elif self.err.is_terminal or self.err.is_jupyter:
             with self._bar(what) as report:
                 yield report
@@ -88,7 +95,7 @@ class Output:
             yield lambda stage: self.err.print(f"{what}: {stage}", soft_wrap=True)
 
     @contextmanager
-    def _bar(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
+    def _bar(self, what: str) -> Iterator[Report]:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -109,14 +116,16 @@ class Output:
         )
         with Bar(*columns, console=self.err, transient=True, expand=True) as bar:
             task = bar.add_task(what, total=None, details="")
-            yield lambda done, total, details: bar.update(
-                task, completed=done, total=total, details=details
-            )
 
-    def _lines(self, what: str) -> Callable[[int, int, str], None]:
+            def report(done: int, total: int, details: str = "") -> None:
+                bar.update(task, completed=done, total=total, details=details)
+
+            yield report
+
+    def _lines(self, what: str) -> Report:
         start = last = time.monotonic()
 
-        def report(done: int, total: int, details: str) -> None:
+        def report(done: int, total: int, details: str = "") -> None:
             nonlocal last
             now = time.monotonic()
             if now - last < _PLAIN_PROGRESS_S:
@@ -127,6 +136,10 @@ class Output:
             self.err.print(f"{what}: {done} of {total} {details}{rest}", soft_wrap=True)
 
         return report
+
+
+def _unseen(done: int, total: int, details: str = "") -> None:
+    """Progress that nobody wants to see."""
 
 
 def print_error(message: str) -> None:

@@ -13,6 +13,7 @@ Source: attention-based multiple-instance learning, Ilse et al. (2018), without 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from basket.cache.features import RaggedFeatures
 from basket.errors import UsageError
 from basket.heads import link
-from basket.heads.base import HeadState, SkillHead, checked
+from basket.heads.base import HeadState, SkillHead
 from basket.heads.pooling import pool
 from basket.heads.rows import TrainingRows
 
@@ -273,15 +274,10 @@ class AttentionHead(SkillHead):
         return out
 
     def _state(self) -> HeadState:
-        return HeadState(
-            values={"best_epoch": self.best_epoch_},
-            arrays={name: getattr(self, f"{name}_") for name in self._arrays()},
-        )
+        return replace(super()._state(), values={"best_epoch": self.best_epoch_})
 
     def _restore(self, state: HeadState) -> None:
-        self._check_parameters()
-        for name, shape in self._arrays().items():
-            setattr(self, f"{name}_", checked(state.arrays, name, shape))
+        super()._restore(state)
         self.best_epoch_ = int(state.values["best_epoch"])
 
     def _arrays(self) -> dict[str, tuple[int, ...]]:

@@ -67,6 +67,8 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     takes_segments: ClassVar[bool] = False
 
     n_levels: int | None
+    #: Cuts of the latent score, (n_active, K-1); a head without them, or with others, says so.
+    thresholds_: Any
 
     def fit(
         self,
@@ -194,7 +196,7 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def _state(self) -> HeadState:
         """What ``_restore`` needs beside the attributes of this class."""
-        return HeadState(arrays={"thresholds": self.thresholds_})
+        return HeadState(arrays={name: getattr(self, f"{name}_") for name in self._arrays()})
 
     def _restore(self, state: HeadState) -> None:
         """Take back what ``_state`` gave; the attributes of this class are already set.
@@ -204,7 +206,16 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         ValueError, KeyError
             The state does not fit.
         """
-        self.thresholds_ = checked(state.arrays, "thresholds", self._shape("active", "cuts"))
+        self._check_parameters()
+        for name, shape in self._arrays().items():
+            setattr(self, f"{name}_", checked(state.arrays, name, shape))
+
+    def _arrays(self) -> dict[str, tuple[int, ...]]:
+        """Fitted attributes that are stored, without their last underscore, and their shapes."""
+        return {"thresholds": self._shape("active", "cuts")}
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters with which nothing can be fitted or loaded."""
 
     def _shape(self, *names: str) -> tuple[int, ...]:
         """Sizes by name, for checking what was loaded."""

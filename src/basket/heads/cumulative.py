@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from basket.errors import UsageError
 from basket.heads import folds as fold_rules
-from basket.heads.base import HeadState, SkillHead, checked
+from basket.heads.base import SkillHead
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
 from basket.heads.links import LINKS
 from basket.heads.partial import fit_partial, rising
@@ -320,14 +320,6 @@ class CumulativeHead(SkillHead):
             raw = (X.astype(np.float64) @ self.gap_slopes_).reshape(shape) + self.gap_offsets_
             thresholds = rising(thresholds[:, 0], raw)
         return LINKS[self.link].probabilities(scores, thresholds)
-
-    def _state(self) -> HeadState:
-        return HeadState(arrays={name: getattr(self, f"{name}_") for name in self._arrays()})
-
-    def _restore(self, state: HeadState) -> None:
-        self._check_parameters()
-        for name, shape in self._arrays().items():
-            setattr(self, f"{name}_", checked(state.arrays, name, shape))
 
     def _arrays(self) -> dict[str, tuple[int, ...]]:
         """What is stored, with its shape."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from basket.heads.base import HeadState, SkillHead
+from basket.heads.base import SkillHead
 from basket.heads.rows import TrainingRows
 
 
@@ -39,8 +39,6 @@ class PriorHead(SkillHead):
     def _proba(self, X: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.repeat(self.prior_[self.active_][None], len(X), axis=0)
 
-    def _state(self) -> HeadState:
-        return HeadState()
-
-    def _restore(self, state: HeadState) -> None:
+    def _arrays(self) -> dict[str, tuple[int, ...]]:
         """Nothing beside ``prior_``."""
+        return {}

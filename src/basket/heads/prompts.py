@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from basket.dataset.skills import skill_named
 from basket.errors import UsageError
-from basket.heads.base import HeadState, SkillHead, checked
+from basket.heads.base import SkillHead
 from basket.heads.pooling import parse_poolings
 from basket.heads.rows import TrainingRows
 
@@ -143,19 +143,12 @@ class PromptsHead(SkillHead):
         ]
         return np.asarray(np.concatenate(parts) + self.intercept_)
 
-    def _state(self) -> HeadState:
-        return HeadState(arrays={name: getattr(self, f"{name}_") for name in _ARRAYS})
-
-    def _restore(self, state: HeadState) -> None:
-        for name, shape in _ARRAYS.items():
-            setattr(self, f"{name}_", checked(state.arrays, name, self._shape(*shape)))
-
-
-_ARRAYS = {
-    "coef": ("features", "active"),
-    "intercept": ("active",),
-    "thresholds": ("active", "cuts"),
-}
+    def _arrays(self) -> dict[str, tuple[int, ...]]:
+        return {
+            "coef": self._shape("features", "active"),
+            "intercept": self._shape("active"),
+            "thresholds": self._shape("active", "cuts"),
+        }
 
 
 def names_of_features(feature_sets: Sequence[Mapping[str, Any]], pooling: str) -> list[str]:

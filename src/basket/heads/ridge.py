@@ -19,7 +19,7 @@ from scipy.special import expit
 
 from basket.errors import UsageError
 from basket.heads import link
-from basket.heads.base import HeadState, SkillHead, checked
+from basket.heads.base import SkillHead
 from basket.heads.exceedance import level_probabilities
 from basket.heads.ridge_search import RidgeSearch
 from basket.heads.rows import TrainingRows
@@ -244,14 +244,6 @@ class RidgeHead(SkillHead):
             return super()._proba(X)
         scores = self._scores(X).reshape(len(X), len(self.active_), -1)
         return level_probabilities(np.asarray(expit(scores - self.thresholds_)))
-
-    def _state(self) -> HeadState:
-        return HeadState(arrays={name: getattr(self, f"{name}_") for name in self._arrays()})
-
-    def _restore(self, state: HeadState) -> None:
-        self._check_parameters()
-        for name, shape in self._arrays().items():
-            setattr(self, f"{name}_", checked(state.arrays, name, shape))
 
     def _arrays(self) -> dict[str, tuple[int, ...]]:
         """What is stored, with its shape."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from basket.cache.durable import fsync_folder, told_in_a_sentence
 from basket.errors import BasketError, IntegrityError, RunError
-from basket.heads.persist import Run, load_run
+from basket.heads.persist import Run, check_free, load_run
 from basket.hub.cards import CARD_FILE, run_card
 from basket.hub.client import commit_files, download, files_at, hub_client, remote_files
 from basket.hub.transfer import PathLike, Say, Tell, Transfer, silent, staging_beside
@@ -92,8 +92,7 @@ def pull_run(
         The hub cannot be reached, or refuses.
     """
     target = Path("runs", repo.rpartition("/")[2]) if out is None else Path(out)
-    if target.exists():
-        raise RunError(f"{target} exists already; choose another folder or remove it")
+    check_free(target)
     staging = staging_beside(target)
     with told_in_a_sentence(target.parent, 0), hub_client(repo) as api:
         commit, files = files_at(api, repo, RUN_REPO, revision)

@@ -1,9 +1,9 @@
 """From decoded planes to RGB: the whole frame, or straight to the small picture of a network.
 
 Networks see a tenth of a 720p frame's pixels or fewer. Resizing luma and chroma first, and turning
-only what is left into RGB, costs a third of converting the whole frame and resizing that.
+only what is left into RGB, is much less work than converting the whole frame and resizing that.
 Resampling and colour conversion are both linear, so their order matters little: a mean difference
-of 0.2 to 0.9 of 255 on real videos (docs/decoding.md), of which the subsampled chroma is most.
+below 1 of 255 on real videos (docs/decoding.md), of which the subsampled chroma is most.
 """
 
 from __future__ import annotations
