@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from basket.cache import VideoFeatures, VideoRow
-from basket.cache.entries import checked_entry
+from basket.cache.entries import all_finite, checked_entry
 from basket.cache.rows import fault_of_video_id
 from basket.cache.shard import ShardFile, read_index
 from basket.cache.shard_encoding import encode_shard
@@ -275,3 +275,13 @@ def test_what_is_no_hdf5_is_refused(tmp_path):
         read_index(path)
     with pytest.raises(FileNotFoundError):
         read_index(tmp_path / "absent.h5")
+
+
+def test_every_bit_pattern_of_a_half_is_told_as_finite_or_not():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = np.isfinite(every)
+    assert all_finite(every[finite]) and all_finite(every[:0])
+    among = np.zeros((2, 3), np.float16)
+    for bad in every[~finite]:
+        among[1, 2] = bad
+        assert not all_finite(among), hex(int(bad.view(np.uint16)))

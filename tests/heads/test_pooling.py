@@ -1,5 +1,6 @@
 """Pooling equals the naive loop, and never fills in a video that has no segments."""
 
+import threading
 import tracemalloc
 from types import SimpleNamespace
 
@@ -160,6 +161,36 @@ def test_streaming_gives_the_rows_that_were_asked_for_in_their_order(videos):
     whole = pool(RaggedFeatures.from_list([videos[video_id] for video_id in wanted]), "mean+max")
     assert np.array_equal(pooled, whole)
     assert set(seconds) == {"read", "pool"}
+
+
+def test_the_next_block_is_read_while_the_last_one_is_pooled(videos, monkeypatch):
+    second_read = threading.Event()
+
+    class Watched(FakeSet):
+        def stream(self, video_ids, **asked):
+            for number, block in enumerate(super().stream(video_ids, **asked)):
+                if number == 1:
+                    second_read.set()
+                yield block
+
+    def pooled_late(*args, **kwargs):
+        assert second_read.wait(30), "nothing is read before the first block is pooled"
+        return prepare(*args, **kwargs)
+
+    monkeypatch.setattr("basket.heads.streaming.prepare", pooled_late)
+    pooled = pool_feature_set(Watched(videos), ["v3", "v0", "v6"], "pooled", "mean")
+    assert pooled.shape == (3, 3)
+
+
+def test_an_error_of_reading_is_the_callers(videos):
+    class Breaks(FakeSet):
+        def stream(self, video_ids, **asked):
+            yield next(super().stream(video_ids, **asked))
+            raise CacheError("the disk is gone")
+
+    with pytest.raises(CacheError, match="the disk is gone"):
+        pool_feature_set(Breaks(videos), ["v3", "v0", "v6"], "pooled", "mean")
+    assert not [each for each in threading.enumerate() if each.name.startswith("basket-read")]
 
 
 def test_every_term_is_tried_here():

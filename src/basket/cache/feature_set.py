@@ -175,7 +175,7 @@ class FeatureSet(PublishedRows):
         video_ids: Sequence[str] | None = None,
         *,
         stream: str = "pooled",
-        block_bytes: int = 64 << 20,
+        block_bytes: int = 32 << 20,
         ordered: bool = False,
     ) -> Iterator[tuple[tuple[str, ...], RaggedFeatures]]:
         """Features of many videos, block by block, in bounded memory.
@@ -185,7 +185,7 @@ class FeatureSet(PublishedRows):
         video_ids : sequence of str, optional
             By default all that have features.
         stream : str, default="pooled"
-        block_bytes : int, default=64 MiB
+        block_bytes : int, default=32 MiB
             Bytes of float16 values per block; a longer video makes a block of its own. Up to
             half as much again is taken while a block is read.
         ordered : bool, default=False

@@ -10,7 +10,7 @@ from typing import Any
 
 from basket.cache.commit import ASIDE_FOLDER, MANIFEST_FOLDER, SHARDS_FOLDER, TMP_FOLDER
 from basket.cache.durable import told_in_a_sentence
-from basket.cache.entries import not_finite
+from basket.cache.entries import all_finite
 from basket.cache.feature_set import FeatureSet
 from basket.cache.look import opened, remember, replaced_by, require_identity
 from basket.cache.manifest import SHARD_NAME, Entry, read_manifests
@@ -211,7 +211,7 @@ def _read_all(path: Path, entry: Entry) -> None:
             step = max(1, _PIECE_BYTES // (2 * dim))
             for start in range(0, index.n_segments, step):
                 stop = min(start + step, index.n_segments)
-                if not_finite(shard.features(stream, start, stop, dim=dim)).any():
+                if not all_finite(shard.features(stream, start, stop, dim=dim)):
                     raise IntegrityError(f"its stream {stream!r} holds values that are not finite")
 
 

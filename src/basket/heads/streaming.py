@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from basket.errors import CacheError, UsageError
 from basket.heads.pooling import Features, Pooling, parse_pooling, prepare
 from basket.registry import nearest
 
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 32 << 20
 
 Float32 = npt.NDArray[np.float32]
 
@@ -78,7 +79,7 @@ def pool_feature_set(
     block_bytes : int
         Size of a block of segments as stored.
     seconds : dict, optional
-        Receives the time spent, added to ``read`` and ``pool``.
+        Receives the time spent, added to ``read`` (waiting for a block) and ``pool``.
     keep : bool, default=True
         Take the matrix from the cache's folder where it was kept there and its rows are still the
         ones it came from, and keep it there otherwise (:mod:`basket.cache.pooled`).
@@ -105,10 +106,8 @@ def pool_feature_set(
         if matrix is not None:
             return matrix
     gathered = _Gathered(video_ids, width)
-    for ids, features in feature_set.stream(
-        list(video_ids), stream=stream, block_bytes=block_bytes
-    ):
-        valid = feature_set.segments(ids)["frames_valid"] if parsed.needs_frames_valid else None
+    blocks = _blocks(feature_set, video_ids, stream, block_bytes, parsed.needs_frames_valid)
+    for ids, features, valid in _read_ahead(blocks):
         clock.add("read")
         empty = np.flatnonzero(features.lengths == 0)
         if len(empty):
@@ -126,6 +125,36 @@ def pool_feature_set(
         kept.put(result)
         clock.add("pool")
     return result
+
+
+_Block = tuple[Sequence[str], RaggedFeatures, npt.NDArray[Any] | None]
+
+
+def _blocks(
+    feature_set: FeatureSource,
+    video_ids: Sequence[str],
+    stream: str,
+    block_bytes: int,
+    needs_frames_valid: bool,
+) -> Iterator[_Block]:
+    """Blocks of videos, with the ``frames_valid`` of their segments where a pooling asks for it."""
+    for ids, features in feature_set.stream(
+        list(video_ids), stream=stream, block_bytes=block_bytes
+    ):
+        yield (
+            ids,
+            features,
+            feature_set.segments(ids)["frames_valid"] if needs_frames_valid else None,
+        )
+
+
+def _read_ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
+    """Read the next block while the last one is pooled, one at a time and always in one thread."""
+    with ThreadPoolExecutor(1, thread_name_prefix="basket-read") as reader:
+        following = reader.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = reader.submit(next, blocks, None)
+            yield block
 
 
 class _Kept:
