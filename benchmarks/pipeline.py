@@ -14,6 +14,7 @@ those hold on a busy machine too):
 
     python benchmarks/pipeline.py            # about 7 minutes on 2 idle cores
     python benchmarks/pipeline.py --quick    # about 1 minute: reels of 60 s, a small VideoMAE
+    python benchmarks/pipeline.py --only two # one part: motion, two, loop or network
 
 The first run makes the reel, a minute more. Short reels are dearer per second (processes start);
 a missed target is an error in the long run only.
@@ -46,6 +47,7 @@ from basket.extract.segments import SegmentPlan, frame_times
 from basket.extract.workers import WorkerLimits, decoding_processes
 
 SEGMENTS_PER_SECOND = 34 / 540
+PARTS = ("motion", "two", "loop", "network")
 SIZES = {
     "tiny": {"hidden_size": 64, "layers": 2, "heads": 4},
     "small": {"hidden_size": 192, "layers": 4, "heads": 3, "image_size": 112},
@@ -95,7 +97,9 @@ def main() -> int:
     parser.add_argument("--reels", type=int, help="how many (one per core, at least two)")
     parser.add_argument("--segments", type=int, default=8, help="of each reel, for the network")
     parser.add_argument("--model", choices=SIZES, help="of VideoMAE (base; quick: small)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part; may be repeated")
     options = parser.parse_args()
+    parts = options.only or PARTS
     seconds = options.seconds or (60.0 if options.quick else 540.0)
     model = options.model or ("small" if options.quick else "base")
     verdicts = Verdicts()
@@ -104,15 +108,19 @@ def main() -> int:
         sources = reels(folder, options.reels or max(2, usable_cores()), seconds)
         print(f"{len(sources)} reels of {seconds:g} s, {usable_cores()} cores", flush=True)
         motion = load_backbone("motion")
-        alone = share(verdicts, sources, motion, SegmentPlan(), "motion, dense")
-        together(verdicts, folder, sources, motion, alone)
-        people(verdicts, folder, sources, max(1, round(seconds * SEGMENTS_PER_SECOND)))
-        device, precision = choose_device("auto", "auto")
-        weights = save_random_videomae(folder / "videomae", **SIZES[model])
-        network = load_backbone("videomae", weights=weights, device=device, precision=precision)
-        few = SegmentPlan(count=options.segments)
-        what = f"VideoMAE-{model} on {device} in {precision}"
-        share(verdicts, sources, network, few, what, device=device)
+        if "motion" in parts:
+            share(verdicts, sources, motion, SegmentPlan(), "motion, dense")
+        if "two" in parts:
+            together(verdicts, folder, sources, motion)
+        if "loop" in parts:
+            people(verdicts, folder, sources, max(1, round(seconds * SEGMENTS_PER_SECOND)))
+        if "network" in parts:
+            device, precision = choose_device("auto", "auto")
+            weights = save_random_videomae(folder / "videomae", **SIZES[model])
+            network = load_backbone("videomae", weights=weights, device=device, precision=precision)
+            few = SegmentPlan(count=options.segments)
+            what = f"VideoMAE-{model} on {device} in {precision}"
+            share(verdicts, sources, network, few, what, device=device)
     return 0 if verdicts.all_reached or options.quick else 1
 
 
@@ -194,7 +202,7 @@ def share(
     plan: SegmentPlan,
     what: str,
     device: str = "cpu",
-) -> Cost:
+) -> None:
     whole, clips = run(sources, [backbone], plan, device)
     decode = decode_alone(sources, [backbone], plan)
     forward = forward_alone(backbone, clips, auto_batch_size(backbone, device).clips)
@@ -207,14 +215,12 @@ def share(
         f"forward alone {forward.wall_s:.1f} s"
     )
     verdicts.tell("  share of the ideal", parts, whole, 0.9, at_most=False)
-    return whole
 
 
-def together(
-    verdicts: Verdicts, folder: Path, sources: list[Source], motion: Backbone, motion_alone: Cost
-) -> None:
-    """Motion and a tiny VideoMAE from one pass; motion alone was measured by :func:`share`."""
+def together(verdicts: Verdicts, folder: Path, sources: list[Source], motion: Backbone) -> None:
+    """Motion and a tiny VideoMAE from one pass."""
     tiny = load_backbone("videomae", weights=save_random_videomae(folder / "tiny"))
+    motion_alone, _ = run(sources, [motion], SegmentPlan())
     tiny_alone, _ = run(sources, [tiny], SegmentPlan())
     both, _ = run(sources, [motion, tiny], SegmentPlan())
     print(
