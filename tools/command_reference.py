@@ -29,6 +29,10 @@ This page is made from the code by `python tools/command_reference.py`.
 """
 
 
+#: How help texts keep their lines (click's mark) and begin an example.
+_EXAMPLE = "\b\nExample:\n"
+
+
 def page() -> str:
     """The whole page, markdown."""
     sections = [HEAD, *_sections(typer.main.get_command(app), "basket")]
@@ -61,9 +65,9 @@ def _text(help_text: str | None) -> str:
     """A docstring as markdown; its example becomes code."""
     paragraphs = inspect.cleandoc(help_text or "").split("\n\n")
     return "\n\n".join(
-        f"```text\n{' '.join(each.removeprefix('Example: ').split())}\n```"
-        if each.startswith("Example: ")
-        else " ".join(each.replace("\b", "").split())
+        f"```text\n{inspect.cleandoc(each.removeprefix(_EXAMPLE))}\n```"
+        if each.startswith(_EXAMPLE)
+        else " ".join(each.split())
         for each in paragraphs
     )
 

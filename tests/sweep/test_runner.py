@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from basket import metrics
-from basket.errors import RunError, UsageError
+from basket.errors import NotThereError, RunError, UsageError
 from basket.evaluate import EvaluationReport
 from basket.heads import make_head
+from basket.predict.stored import calibration_of_run
 from basket.sweep import HeadSpace, Search, Space, fitting, read_leaderboard, run_settings, search
 from basket.sweep.data import Loaded
 from basket.sweep.records import Records, record_key
@@ -288,6 +289,8 @@ def test_the_best_on_validation_is_tested_once(court, tmp_path):
     assert best.setting.features == ("good",)
     assert done.run.config["head"] == "ridge"
     assert done.run.config["labels"]["chosen_of"] == done.board.n_tried == 12
+    aside = done.run.config["set_aside"]
+    assert calibration_of_run(done.run).players == aside["n_players"] > 0
     assert done.n_test_looks == 1
     text = done.report.to_markdown()
     assert "12 configurations were tried on validation players" in text
@@ -336,7 +339,7 @@ def test_the_leaderboard_says_what_an_axis_is_worth(court, tmp_path):
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
-    with pytest.raises(RunError, match="is no sweep"):
+    with pytest.raises(NotThereError, match="is no sweep"):
         read_leaderboard(tmp_path)
     with pytest.raises(UsageError, match="--jobs"):
         run_sweep(SMALL, jobs=0)

@@ -87,9 +87,8 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's own usage errors
-            error.show()
-            return int(error.exit_code)
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):
+            return _misused(error)
         if hasattr(error, "exit_code"):  # typer.Exit
             return int(error.exit_code)
         raise
@@ -102,6 +101,17 @@ def _complain(error: BaseException | None, message: str, code: int) -> int:
         traceback.print_exception(error)
     print_error(message)
     return code
+
+
+def _misused(error: Any) -> int:
+    """Say a usage error of click's as any other; the help instead, where nothing was asked."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    if message.startswith("Usage:"):
+        error.show()
+    else:
+        command = error.ctx.command_path if error.ctx is not None else "basket COMMAND"
+        _complain(None, f"{message}; see {command} --help", error.exit_code)
+    return int(error.exit_code)
 
 
 @app.callback(invoke_without_command=True)

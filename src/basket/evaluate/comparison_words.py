@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 
 from basket.evaluate.metric_words import METRICS, split_title
-from basket.evaluate.results import Comparison, MetricComparison
+from basket.evaluate.results import Comparison, Difference, MetricComparison
 from basket.metrics import HIGHER_IS_BETTER
 
 #: Below this p-value, and with an interval that leaves out zero, a difference is called one.
 _ALPHA = 0.05
 
-#: Comparisons of which every sentence is said.
-_SPELLED_OUT = 2
+#: Comparisons of which everything is said.
+SPELLED_OUT = 2
 
 
 def sentences(compared: Comparison) -> list[str]:
@@ -44,9 +44,14 @@ def sentences(compared: Comparison) -> list[str]:
 def digest(comparisons: Sequence[Comparison]) -> list[str]:
     """All sentences of one or two comparisons; of more, one sentence on accuracy for each."""
     each = [sentences(compared) for compared in comparisons]
-    if len(each) <= _SPELLED_OUT:
+    if len(each) <= SPELLED_OUT:
         return [sentence for said in each for sentence in said]
     return [said[0] for said in each if said]
+
+
+def differs(found: Difference) -> bool:
+    """Whether two runs are told apart on one skill, all skills taken into account (Holm)."""
+    return found.p_holm <= _ALPHA
 
 
 def _told_apart(metric: str, compared: Comparison, where: str) -> str:
@@ -66,7 +71,7 @@ def _skills_apart(found: MetricComparison) -> str:
     tested = [each for each in found.per_skill if not math.isnan(each.p_holm)]
     if len(tested) < 2:
         return ""
-    different = sum(each.p_holm <= _ALPHA for each in tested)
+    different = sum(map(differs, tested))
     return (
         f"Taken one by one, {different or 'none'} of {len(tested)} skills "
         f"{'differs' if different == 1 else 'differ'} (Holm, 5%)."

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import LabelTable, find_basket, read_labels
+from basket.dataset import SPLIT_FILES, LabelTable, find_splits, read_labels
 from basket.errors import RunError, UsageError
 from basket.workflows.common import PathLike, Say, silent, tell_left_out
 
@@ -72,10 +72,9 @@ def evaluate_run(
     if not loaded:
         raise UsageError("Name at least one run folder")
     if not tests:
-        splits = find_basket(None if video_root is None else Path(video_root)).splits
-        tests = {name: path for name, path in splits.items() if name not in ("train", "val")}
-        if not tests:
-            raise UsageError("BASKET's test.csv is not there; name a test set: --test NAME=CSV")
+        root = None if video_root is None else Path(video_root)
+        names = [name for name in SPLIT_FILES if name not in ("train", "val")]
+        tests = find_splits(root, names=names, needed=names, option="--test NAME=CSV")
         say(f"Test sets: {', '.join(tests)}")
     reports = []
     known = None if meta is None else read_meta(meta)
@@ -156,7 +155,7 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
     from basket.cache import open_cache
 
     path = Path(cache) if cache is not None else Path(run.config["labels"]["cache"])
-    if not path.exists():
+    if cache is None and not path.exists():
         raise RunError(
             f"The cache {path} that run {run.path} was fitted from is not there; name one that has "
             "its features with --cache"
