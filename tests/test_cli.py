@@ -342,6 +342,15 @@ def test_a_traceback_only_with_verbose(here, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_ctrl_c_ends_a_command_with_one_sentence_and_75(here, capsys, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("basket.workflows.describe_labels", interrupted)
+    assert run(["labels", "x.csv"]) == 75
+    assert "what was finished is kept" in error_of(capsys)
+
+
 def test_the_version_and_the_module_entry_point():
     shown = subprocess.run(
         [sys.executable, "-m", "basket", "--version"], capture_output=True, text=True, check=True

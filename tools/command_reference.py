@@ -22,8 +22,16 @@ HEAD = """\
 # Commands
 
 Every command has `--json` (one JSON document on stdout, all else on stderr), and every error is
-one sentence; `--verbose` adds the traceback. Exit codes: 0 done, 1 error, 2 usage, 3 finished but
-some videos failed, 4 integrity, 75 interrupted and resumable.
+one sentence; `--verbose` adds the traceback.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | something went wrong while it was done, or a file holds what it must not |
+| 2 | the request cannot be meant: an unknown name, value or option, a file that is not there |
+| 3 | done, but some videos failed: each is listed with its reason |
+| 4 | bytes in a cache or a run are not what was written |
+| 75 | interrupted; what was finished is kept, and the same command continues |
 
 This page is made from the code by `python tools/command_reference.py`.
 """

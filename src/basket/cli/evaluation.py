@@ -57,15 +57,17 @@ def evaluate(
     from basket.console.scores import evaluation_tables
 
     output = Output(json, quiet)
-    found = workflows.evaluate_run(
-        runs,
-        tests=named_files("--test", test or []),
-        cache=cache,
-        video_root=video_root,
-        meta=meta,
-        report=report,
-        say=output.note,
-    )
+    with output.working("Evaluating") as stage:
+        found = workflows.evaluate_run(
+            runs,
+            tests=named_files("--test", test or []),
+            cache=cache,
+            video_root=video_root,
+            meta=meta,
+            report=report,
+            say=output.note,
+            on_stage=stage,
+        )
     output.result(
         loads(found.to_json()),
         *evaluation_tables(found),

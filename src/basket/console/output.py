@@ -108,16 +108,17 @@ class Output:
         from rich.progress import Progress as Bar
         from rich.table import Column
 
-        # Where the line is too long, the details give way: neither the counts nor the times.
+        # Where the line is too long, the details give way: neither the counts nor the time left.
+        wide = self.err.width >= _WIDE_COLUMNS
         columns = (
             TextColumn("{task.description}"),
-            *([BarColumn(bar_width=_BAR_COLUMNS)] if self.err.width >= _WIDE_COLUMNS else []),
+            *([BarColumn(bar_width=_BAR_COLUMNS)] if wide else []),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn(
                 "{task.fields[details]}",
                 table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
             ),
-            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            *([TimeElapsedColumn(table_column=Column(no_wrap=True))] if wide else []),
             TextColumn("left"),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
         )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from basket.evaluate.report import EvaluationReport
     from basket.heads.persist import Run
 
+#: Least width of names of features: longer ones are folded where the terminal is narrow.
+_FEATURES_COLUMNS = 12
+
 
 def run_document(run: Run) -> dict[str, Any]:
     """A fitted run as plain JSON values: where it is, its settings and its scores."""
@@ -91,7 +94,7 @@ def results_tables(results: Sequence[Mapping[str, Any]]) -> Iterator[RenderableT
     """Mean scores over the skills: all three on the first test set, accuracy on the others."""
     splits = list(dict.fromkeys(row["split"] for row in results))
     table = plain_table(f"Mean over the skills, on {escape(splits[0])}", gap=1)
-    table.add_column("features", overflow="fold", min_width=20)
+    table.add_column("features", overflow="fold", min_width=_FEATURES_COLUMNS)
     table.add_column("head")
     for column in ("accuracy", "MAE", "QWK", *splits[1:]):
         table.add_column(escape(column.replace("_", " ")), justify="right", max_width=8)

@@ -33,6 +33,7 @@ def evaluate_run(
     primary_reason: str = "",
     sections: Callable[[EvaluationReport], Sequence[tuple[str, str]]] | None = None,
     say: Say = silent,
+    on_stage: Say | None = None,
 ) -> EvaluationReport:
     """Score fitted runs on test sets, beside the prior-only baseline, and compare them in pairs.
 
@@ -53,6 +54,8 @@ def evaluate_run(
         For the report; see :func:`basket.evaluate.report.assemble_report`.
     say : callable
         Receives sentences about what was left out.
+    on_stage : callable, optional
+        Told the name of each stage as it begins.
 
     Raises
     ------
@@ -85,6 +88,7 @@ def evaluate_run(
         sources = sources_of_run(_cache_of(run, cache), run)
         splits_of_run = {}
         for name, path in tests.items():
+            (on_stage or silent)(f"{run.path.name} on {name}")
             # Runs on the same features share the pooled matrix.
             key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
             if key not in matrices:
@@ -111,6 +115,8 @@ def evaluate_run(
                 references=protocol.references_for(table, simulated=about.simulated),
             )
         reports.append(RunReport(describe_run(run), splits_of_run))
+    if len(reports) > 1:
+        (on_stage or silent)("comparing runs")
     assembled = assemble_report(
         reports,
         skills=loaded[0].skills,
