@@ -62,8 +62,8 @@ def _details(calibration: Calibration | None) -> tuple[str, ...]:
         return (
             "No players were set aside when it was fitted: the percentages are its own view.",
             (
-                "Fit it again with basket fit-head on 20 training players or more to have them "
-                "checked (of a combined run: all its members, with one --seed)."
+                "Fit it with 20 training players or more to have them checked; of a combined run, "
+                "fit all members with one --seed."
             ),
         )
     overall = calibration.overall
