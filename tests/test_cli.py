@@ -260,6 +260,7 @@ def test_labels_prints_balance_missing_files_repeats_and_leaks(here, tmp_path, c
         (["extract", "--model", "motion", "--video-root", "nowhere"], 2, "no folder nowhere"),
         (["extract", "labels.csv", "--model", "motion"], 2, "--labels labels.csv"),
         (["extract", "x", "--labels", "labels.csv"], 2, "not both"),
+        (["extract", "--labels", "a.csv", "b.csv"], 2, "--labels a.csv --labels b.csv"),
         (["extract", "--labels", "labels.csv", "--model", "motion"], 2, "--video-root"),
         (["extract", "--model", "motion", "--streams", "coulour"], 2, "coulour"),
         (["fit-head", "--cache", "nowhere"], 2, "no cache at nowhere"),

@@ -35,7 +35,9 @@ def extract(
     labels: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="CSV", help="Label files whose videos are meant.", rich_help_panel=DATA
+            metavar="CSV",
+            help="Label file whose videos are meant; may be repeated.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     video_root: VideoRoot = None,

@@ -44,7 +44,9 @@ def find_sources(
         A label file is wrong.
     """
     if videos and labels:
-        raise UsageError("Give videos or --labels, not both")
+        again = " ".join(f"--labels {each}" for each in (*labels, *videos))
+        more = f"; for several label files: {again}" if _all_csv(videos) else ""
+        raise UsageError(f"Give videos or --labels, not both{more}")
     if video_root is not None:
         require_folder(Path(video_root))
     if videos:
@@ -62,6 +64,10 @@ def find_sources(
         )
     ids = dict.fromkeys(name for table in tables for name in table.video_ids)
     return [Source(name, resolve_video(root, name)) for name in ids]
+
+
+def _all_csv(paths: Sequence[str | Path]) -> bool:
+    return all(Path(each).suffix.lower() == ".csv" for each in paths)
 
 
 def _named_sources(
