@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import typer
 from rich.console import Console
@@ -23,6 +24,7 @@ from basket.console.extraction import (
 )
 from basket.console.labels import label_tables
 from basket.console.machine import model_tables
+from basket.console.prediction import prediction_tables
 from basket.console.tables import plain_table, reasons_table
 from basket.console.words import duration
 from basket.dataset.overview import LabelOverview, TableOverview
@@ -187,6 +189,34 @@ def test_labels_that_share_nobody_say_so():
     text = shown(*label_tables(LabelOverview(Path(), (TABLE, other), {})))
     assert "1 file of b.csv missing or empty: x.mp4" in text
     assert "No player is in two of these files." in text
+
+
+def test_strange_reels_are_explained_once_and_named_after_that():
+    run = SimpleNamespace(
+        skills=("Steals", "Defensive Consistency"),
+        n_levels=3,
+        config={"simulated": False, "random_weights": False},
+    )
+    reel = SimpleNamespace(
+        video_id="a.mp4",
+        duration_s=40.0,
+        n_segments=1,
+        levels=np.array([2, 0]),
+        proba=np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]),
+        note="",
+        beyond=2,
+    )
+    found = SimpleNamespace(run=run, videos=[reel], failed={}, calibration=None)
+    text = shown(*prediction_tables(found), width=80)
+    assert "a.mp4 (40 s, 1 segment)" in text
+    assert "Steals 2 level 3 of 3 0.10 0.20 0.70" in text
+    assert "Defensive Consistency * 0 level 3 of 3" in text
+    assert "* 0 is the best level" in text
+    assert "For 2 of 2 skills the prediction lies beyond all players" in text
+    found.videos = [reel, reel]
+    text = shown(*prediction_tables(found), width=80)
+    assert text.count("Unlike any reel it was checked on: 2 skills beyond all players") == 2
+    assert "the prediction lies beyond" not in text
 
 
 def test_an_extraction_tells_failures_and_files_to_look_at():

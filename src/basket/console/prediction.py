@@ -53,7 +53,13 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
             yield f"[yellow]{escape(video.note)}[/]"
         strange = verdict(measured, beyond=video.beyond, n_skills=len(found.run.skills))
         if strange != verdict(measured):
-            yield f"[yellow]{strange.headline}. {strange.details[0]}[/]"
+            alone = len(found.videos) == 1
+            how = (
+                f". {strange.details[0]}"
+                if alone
+                else f": {video.beyond} skills beyond all players"
+            )
+            yield f"[yellow]{strange.headline}{how}[/]"
     if len(found.videos) > LISTED:
         yield f"… and {len(found.videos) - LISTED} more videos; --out FILE or --json has them all"
     if found.videos:
