@@ -1,11 +1,6 @@
 """The commands end to end: flags or a file, tables or one JSON document."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import typer
@@ -45,32 +40,6 @@ def test_a_sweep_from_flags_and_its_leaderboard(run, court, tmp_path, capsys):
     run("leaderboard", tmp_path / "sweep", "--metric", "mae", "--html", tmp_path / "b.html", "-q")
     assert "by MAE" in capsys.readouterr().out
     assert (tmp_path / "b.html").stat().st_size > 1000
-
-
-def test_ctrl_c_ends_a_sweep_of_several_processes_without_a_traceback(court, tmp_path):
-    files = [f"--{name}={getattr(court, name)}" for name in ("cache", "train", "val")]
-    heads = ["--head=mlp", "--set=mlp.epochs=100000", "--head=ridge", "--head=prior"]
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", "basket", "sweep", "--features=good", *files, *heads, "--jobs=2"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # a terminal's Ctrl-C reaches the whole group
-    )
-    try:
-        deadline = time.monotonic() + 300
-        while len(list(tmp_path.glob("sweep/records/*.json"))) < 2 and sweep.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        time.sleep(1)  # by now one process works, and the other waits for work
-        os.killpg(sweep.pid, signal.SIGINT)
-        _, said = sweep.communicate(timeout=300)
-    finally:
-        if sweep.poll() is None:
-            os.killpg(sweep.pid, signal.SIGKILL)
-    assert sweep.returncode == 75, said
-    assert "Traceback" not in said
-    assert "what was finished is kept" in said
 
 
 def test_a_sweep_from_a_file(run, court, tmp_path, capsys):

@@ -199,6 +199,22 @@ print(done.n_computed)
     )
 
 
+def test_ctrl_c_ends_a_worker_without_a_word(court, tmp_path):
+    script = f"""
+import os, signal
+from pathlib import Path
+from basket.sweep import runner
+from basket.sweep.data import SweepData
+data = SweepData(Path({str(court.cache)!r}), Path({str(court.train)!r}))
+runner._start_worker(data, Path({str(tmp_path)!r}), 1, os.getppid())
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
 def _kill_and_resume(court, folder, n_kills, seed):
     """Kill a sweep at random moments; what was finished must stay as it was, byte for byte."""
     moments = random.Random(seed)
