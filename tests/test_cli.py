@@ -98,7 +98,7 @@ def test_bare_commands_in_baskets_layout(here, capsys):
 
 def test_the_extraction_resumes_and_says_so(here, extracted, capsys):
     assert run(["extract", "--model", "motion", "--cache", str(extracted)]) == 0
-    assert "0 videos extracted, 30 were there already" in capsys.readouterr().out
+    assert "0 videos extracted, 30 there already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["extract", "--model", "motion"], ["fit-head"]])
@@ -229,8 +229,8 @@ def test_labels_prints_balance_missing_files_repeats_and_leaks(here, tmp_path, c
     assert run(["labels", str(first), str(second)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "Level balance of one.csv" in out
-    assert "1 rows of" in out
-    assert "Leak: 1 players are in both" in out
+    assert "1 video repeated in" in out
+    assert "Leak: 1 player in both" in out
     assert run(["labels", str(first), str(second), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["shared_players"][0]["players"] == ["NBA/1"]
@@ -252,24 +252,60 @@ def test_labels_prints_balance_missing_files_repeats_and_leaks(here, tmp_path, c
         (["extract", "--model", "motion", "--shard", "4/4"], 2, "counts from 0"),
         (["extract", "--model", "motion", "--shard", "x"], 2, "takes I/N"),
         (["extract", "--model", "motion", "--weights", "videomae=x"], 2, "not among the models"),
-        (["extract", "--model", "videomae", "--weights", "nowhere"], 1, "nowhere"),
+        (["extract", "--model", "videomae", "--weights", "nowhere"], 2, "no folder 'nowhere'"),
+        (["extract", "--model", "videomae", "--weights", "."], 2, "it has no config.json"),
+        (["extract", "--model", "motion", "--device", "gpu"], 2, "--device is auto, cpu"),
+        (["extract", "--model", "motion", "--precision", "int8"], 2, "--precision"),
+        (["extract", "--model", "motion", "--crop", "round"], 2, "see basket extract --help"),
+        (["extract", "--model", "motion", "--video-root", "nowhere"], 2, "no folder nowhere"),
+        (["extract", "labels.csv", "--model", "motion"], 2, "--labels labels.csv"),
+        (["extract", "x", "--labels", "labels.csv"], 2, "not both"),
+        (["extract", "--labels", "a.csv", "b.csv"], 2, "--labels a.csv --labels b.csv"),
+        (["extract", "--labels", "labels.csv", "--model", "motion"], 2, "--video-root"),
         (["extract", "--model", "motion", "--streams", "coulour"], 2, "coulour"),
-        (["fit-head", "--cache", "nowhere"], 1, "no cache at nowhere"),
+        (["fit-head", "--cache", "nowhere"], 2, "no cache at nowhere"),
+        (["fit-head", "--cache", "."], 2, "is not a cache"),
+        (["fit-head", "--train", "nowhere.csv"], 2, "no label file nowhere.csv"),
+        (["fit-head", "--train", "bad.csv"], 1, "'9' is not a level"),
+        (["fit-head", "--out", "."], 2, "exists already"),
         (["fit-head", "--head", "gdbt"], 2, "did you mean 'gbdt'"),
         (["fit-head", "--pool", "maen"], 2, "mean"),
         (["fit-head", "--set", "alpha"], 2, "--set takes KEY=VALUE"),
         (["fit-head", "--set", "penaltis=3"], 2, "penalt"),
         (["fit-head", "--features", "videomae"], 2, "videomae"),
-        (["evaluate", "nowhere"], 1, "nowhere"),
-        (["predict", "nowhere", "x.mp4"], 1, "nowhere"),
-        (["labels", "nowhere.csv"], 1, "no label file nowhere.csv"),
+        (["evaluate", "nowhere"], 2, "nowhere is no run folder"),
+        (["evaluate", "FITTED", "--test", "nowhere.csv"], 2, "no label file nowhere.csv"),
+        (["evaluate", "FITTED", "--test", "bad.csv"], 1, "'9' is not a level"),
+        (["evaluate", "FITTED", "--cache", "nowhere"], 2, "no cache at nowhere"),
+        (["evaluate", "FITTED", "--meta", "nowhere.csv"], 2, "no file nowhere.csv"),
+        (["combine", "FITTED", "FITTED"], 2, "named twice"),
+        (["predict", "nowhere", "x.mp4"], 2, "nowhere is no run folder"),
+        (["predict", "FITTED", "nowhere.mp4"], 2, "no file or folder nowhere.mp4"),
+        (["sweep", "nowhere.yaml"], 2, "no specification nowhere.yaml"),
+        (["leaderboard", "nowhere"], 2, "nowhere is no sweep"),
+        (["cache", "ls", "--cache", "nowhere"], 2, "no cache at nowhere"),
+        (["cache", "export", "motion", "x.parqet", "--cache", "CACHE"], 2, "says no format"),
+        (["cache", "import", "nowhere", "--spec", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["labels", "nowhere.csv"], 2, "no label file nowhere.csv"),
+        (["labels", "bad.csv"], 1, "'9' is not a level"),
+        (["labels", "headless.csv"], 1, "no header line"),
+        (["labels", "labels.csv", "--video-root", "nowhere"], 2, "no folder nowhere"),
         (["labels"], 2, "Missing argument"),
+        (["models", "nothing"], 2, "basket models"),
+        (["demo", "--players", "0"], 2, "0 players are too few"),
         (["extract", "--colour"], 2, "No such option"),
+        (["extrct"], 2, "Did you mean 'extract'?; see basket --help"),
     ],
 )
-def test_mistakes_end_in_one_sentence(here, extracted, capsys, arguments, code, sentence):
+def test_mistakes_end_in_one_sentence(here, extracted, fitted, capsys, arguments, code, sentence):
+    """2 where the request cannot be meant, 1 where what a file holds is wrong."""
+    Path("labels.csv").write_text("path,Steals\nnowhere/1.mp4,1\n")
+    Path("bad.csv").write_text("path,Steals\n1.mp4,9\n")
+    Path("headless.csv").write_text("1.mp4,1\n")
     if arguments[0] == "fit-head" and "--cache" not in arguments:
-        arguments = [*arguments, "--cache", str(extracted)]
+        arguments = [*arguments, "--cache", "CACHE"]
+    places = {"FITTED": str(fitted), "CACHE": str(extracted)}
+    arguments = [places.get(each, each) for each in arguments]
     before = set(here.iterdir())
     assert run(arguments) == code
     assert sentence in error_of(capsys)
@@ -297,14 +333,23 @@ def test_other_format_versions_are_refused(here, fitted, basket_folder, capsys):
 
 def test_an_existing_run_is_not_overwritten(here, extracted, fitted, capsys):
     before = (fitted / "run.json").read_bytes()
-    assert run(["fit-head", "--cache", str(extracted), "--out", str(fitted)]) == 1
+    assert run(["fit-head", "--cache", str(extracted), "--out", str(fitted)]) == 2
     assert "exists already" in error_of(capsys)
     assert (fitted / "run.json").read_bytes() == before
 
 
 def test_a_traceback_only_with_verbose(here, capsys):
-    assert run(["labels", "nowhere.csv", "--verbose"]) == 1
+    assert run(["labels", "nowhere.csv", "--verbose"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_command_with_one_sentence_and_75(here, capsys, monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("basket.workflows.describe_labels", interrupted)
+    assert run(["labels", "x.csv"]) == 75
+    assert "what was finished is kept" in error_of(capsys)
 
 
 def test_the_version_and_the_module_entry_point():
@@ -333,13 +378,52 @@ def test_help_lists_commands_in_the_order_of_the_work_groups_among_them(capsys):
     )
 
 
-def test_every_command_has_a_help_with_an_example(capsys):
+def every_command():
+    """The words after ``basket`` of each command, those of groups too."""
+    from typer.main import get_command
+
     from basket.cli import app
 
-    for command in app.registered_commands:
-        name = command.name or command.callback.__name__
-        assert run([name, "--help"]) == 0
-        assert "Example:" in capsys.readouterr().out
+    for name, command in get_command(app).commands.items():
+        inner = getattr(command, "commands", None)
+        yield from ([name, each] for each in inner) if inner else [[name]]
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_every_command_has_a_help_that_fits_with_an_example_to_copy(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*command, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    example = lines[lines.index("  Example:") + 1]
+    assert example.startswith(f"    basket {' '.join(command)} ") or " ".join(command) in (
+        "demo",
+        "cache repair",
+    )
+    assert max(map(len, lines)) <= 90  # an example is never broken
+    assert not any("list[" in line or "int range" in line for line in lines if "--" in line)
+
+
+@pytest.mark.parametrize("group", [[], ["cache"], ["run"]])
+def test_groups_say_whole_sentences_of_their_commands(group, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*group, "--help"]) == 0
+    listed = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+def test_scores_stand_beside_what_the_labels_alone_would_give(fitted, basket_folder, capsys):
+    test = f"--test=test={split_files(basket_folder)['test']}"
+    assert run(["evaluate", str(fitted), test]) == 0
+    said = capsys.readouterr().out
+    (row,) = [line.split() for line in said.splitlines() if line.startswith("labels alone")]
+    assert run(["evaluate", str(fitted), test, "--json", "-q"]) == 0
+    scores = json.loads(capsys.readouterr().out)["runs"][0]["splits"]["test"]["metrics"]
+    assert row[2:] == [
+        "prior",
+        f"{100 * scores['accuracy']['prior_mean']:.1f}",
+        f"{scores['mae']['prior_mean']:.3f}",
+        f"{scores['qwk']['prior_mean']:.3f}",
+    ]
 
 
 def test_a_dry_run_tells_the_cost_and_writes_nothing(here, basket_folder, capsys):
@@ -357,7 +441,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(here, basket_folder, capsys
 def test_a_dry_run_counts_what_is_there(here, extracted, capsys):
     arguments = ["extract", "--model", "motion", "--cache", str(extracted), "--dry-run"]
     assert run(arguments) == 0
-    assert "0 videos to extract, 30 are there already" in capsys.readouterr().out
+    assert "0 videos to extract, 30 already there" in capsys.readouterr().out
 
 
 def test_models_are_listed_and_described_without_a_network(capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,21 +10,27 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import typer
 from rich.console import Console
 
 from basket import cli
 from basket.console import Output
-from basket.console.extraction import estimate_lines, extraction_tables
+from basket.console.extraction import (
+    estimate_lines,
+    extraction_progress,
+    extraction_tables,
+)
 from basket.console.labels import label_tables
 from basket.console.machine import model_tables
-from basket.console.tables import reasons_table
+from basket.console.prediction import prediction_tables
+from basket.console.tables import plain_table, reasons_table
 from basket.console.words import duration
 from basket.dataset.overview import LabelOverview, TableOverview
 from basket.errors import IntegrityError
 from basket.extract.dry_run import Estimate
-from basket.extract.summary import ExtractionSummary
+from basket.extract.summary import ExtractionSummary, Progress
 
 
 def shown(*parts, width=100):
@@ -51,6 +58,48 @@ def test_progress_on_a_terminal_is_one_line_that_goes_away(terminal):
     assert written.endswith("\x1b[2K")  # the line is erased
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_progress_keeps_counts_and_times_whole(width):
+    output = Output()
+    output.err = Console(file=StringIO(), force_terminal=True, width=width)
+    now = Progress(1234, 32232, 7, 99999, 9999.0, 100.0, {"decode": 1.0})
+    with output.progress("Extracting") as report:
+        extraction_progress(report)(now)
+    lines = [plain(line) for line in output.err.file.getvalue().splitlines()]
+    (shown,) = {line.strip() for line in lines if "Extracting" in line and "1234" in line}
+    assert shown.startswith("Extracting")
+    assert "1234/32232 videos, 7 failed" in " ".join(shown.split())
+    assert " left " in shown
+    assert len(shown) <= width
+    assert ("━" in shown) == (width == 140)
+
+
+def plain(text):
+    """Without what steers a terminal."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", text)
+
+
+def test_sentences_are_broken_between_words_on_a_terminal_and_not_at_all_in_a_pipe(capsys):
+    sentence = "one two three four five six seven eight nine ten " * 4
+    output = Output()
+    output.err = Console(file=StringIO(), force_terminal=True, width=40)
+    output.note(sentence)
+    lines = [plain(line) for line in output.err.file.getvalue().splitlines()]
+    assert len(lines) > 1
+    assert {word for line in lines for word in line.split()} == set(sentence.split())
+    Output().note(sentence)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_title_of_a_narrow_table_stays_on_one_line():
+    table = plain_table("ridge on val: 3 videos, 3 players (prior in brackets)")
+    table.add_column("s")
+    table.add_row("x")
+    console = Console(file=StringIO(), width=80)
+    console.print(table)
+    assert "3 players (prior in brackets)\n" in console.file.getvalue()
+
+
 def test_a_stage_on_a_terminal_is_named_while_it_lasts(terminal):
     with terminal.working("Fitting") as stage:
         stage("reading [train]")
@@ -66,7 +115,7 @@ def test_progress_in_a_pipe_is_plain_lines_now_and_then(capsys, monkeypatch):
         report(2, 4, "")
     said = capsys.readouterr()
     assert said.out == ""
-    assert " ".join(said.err.split()) == "Packing: 2 of 4 , 10 s left"
+    assert " ".join(said.err.split()) == "Packing: 2 of 4, 10 s left"
 
 
 def test_quiet_leaves_results_warnings_and_errors(capsys):
@@ -126,11 +175,48 @@ def test_labels_without_videos_or_levels_show_what_is_unknown():
     assert "Fouls - - 3" in text
 
 
+def test_label_files_are_told_apart_on_a_narrow_terminal():
+    folder = Path("a-long-name-of-a-folder/BASKET_Labels")
+    files = ["BASKET/train.csv", "BASKET/val.csv", "cross_season_and_league/test.csv"]
+    tables = tuple(replace(TABLE, path=folder / file) for file in files)
+    text = shown(*label_tables(LabelOverview(Path(), tables, {})), width=80)
+    assert f"Label files in {folder}" in text
+    assert all(f"{file} 3 2" in text for file in files)
+
+
 def test_labels_that_share_nobody_say_so():
     other = replace(TABLE, path=Path("b.csv"), missing_files=("x.mp4",))
     text = shown(*label_tables(LabelOverview(Path(), (TABLE, other), {})))
-    assert "1 videos of b.csv are missing or empty: x.mp4" in text
+    assert "1 file of b.csv missing or empty: x.mp4" in text
     assert "No player is in two of these files." in text
+
+
+def test_strange_reels_are_explained_once_and_named_after_that():
+    run = SimpleNamespace(
+        skills=("Steals", "Defensive Consistency"),
+        n_levels=3,
+        config={"simulated": False, "random_weights": False},
+    )
+    reel = SimpleNamespace(
+        video_id="a.mp4",
+        duration_s=40.0,
+        n_segments=1,
+        levels=np.array([2, 0]),
+        proba=np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]),
+        note="",
+        beyond=2,
+    )
+    found = SimpleNamespace(run=run, videos=[reel], failed={}, calibration=None)
+    text = shown(*prediction_tables(found), width=80)
+    assert "a.mp4 (40 s, 1 segment)" in text
+    assert "Steals 2 level 3 of 3 0.10 0.20 0.70" in text
+    assert "Defensive Consistency * 0 level 3 of 3" in text
+    assert "* 0 is the best level" in text
+    assert "For 2 of 2 skills the prediction lies beyond all players" in text
+    found.videos = [reel, reel]
+    text = shown(*prediction_tables(found), width=80)
+    assert text.count("Unlike any reel it was checked on: 2 skills beyond all players") == 2
+    assert "the prediction lies beyond" not in text
 
 
 def test_an_extraction_tells_failures_and_files_to_look_at():
@@ -148,7 +234,7 @@ def test_an_extraction_tells_failures_and_files_to_look_at():
     )
     text = shown(*extraction_tables(summary, Path("cache")))
     assert "motion -> cache/motion.dense.1" in text
-    assert "3 videos extracted, 2 were there already, 1 failed; 30 clips" in text
+    assert "3 videos extracted, 2 there already, 1 failed; 30 clips" in text
     assert "2 min 00 s of video in 4 s (30x real time)" in text
     assert "look at these video reason c.mp4 truncated" in text
     assert "Not extracted video reason b.mp4 it is empty" in text

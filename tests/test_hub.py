@@ -11,7 +11,7 @@ from stand_in_hub import StandInHub, running_hub
 import basket
 from basket.cache import FeatureSetSpec, VideoRow, open_cache
 from basket.cli import run as run_command
-from basket.errors import HubError, IdentityError, IntegrityError, RunError, UsageError
+from basket.errors import HubError, IdentityError, IntegrityError, UsageError
 from basket.hub.cards import cache_card, run_card
 
 
@@ -197,7 +197,7 @@ def test_a_run_comes_back_and_predicts_the_same(hub, fitted, league, tmp_path):
     X = open_cache(league.cache)["motion"].to_numpy(pool="mean+std")
     assert (theirs.predict_proba(X) == fitted.predict_proba(X)).all()
     assert {path.name for path in theirs.path.iterdir()} == {*fitted.config["files"], "run.json"}
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         basket.pull_run("me/ridge", tmp_path / "runs" / "theirs")
 
 
@@ -236,8 +236,8 @@ def test_a_revision_pins_what_is_pulled(hub, fitted, tmp_path):
         (["cache", "pull", "me/nothing"], 1, "no repository me/nothing"),
         (["run", "pull", "me/nothing"], 1, "no repository me/nothing"),
         (["run", "pull", "not a/name/at all"], 2, "no name of a repository"),
-        (["run", "push", "nowhere", "me/x"], 1, "nowhere is no run folder"),
-        (["cache", "push", "me/x", "--cache", "nowhere"], 1, "no cache at nowhere"),
+        (["run", "push", "nowhere", "me/x"], 2, "nowhere is no run folder"),
+        (["cache", "push", "me/x", "--cache", "nowhere"], 2, "no cache at nowhere"),
     ],
 )
 def test_mistakes_end_in_one_sentence(hub, capsys, arguments, code, sentence):

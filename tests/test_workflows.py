@@ -12,10 +12,9 @@ from basket.errors import RunError, UsageError
 
 @pytest.fixture
 def layout(league, tmp_path, monkeypatch):
-    """A folder with BASKET's own label files, at work in it."""
+    """A folder with BASKET's own label files and none of its videos, at work in it."""
     folder = tmp_path / "BASKET_Labels" / "BASKET"
     folder.mkdir(parents=True)
-    (tmp_path / "18-19" / "NBA").mkdir(parents=True)
     for name in ("train", "val", "test"):
         shutil.copy(getattr(league, name), folder)
     monkeypatch.delenv("BASKET_ROOT", raising=False)
@@ -93,12 +92,12 @@ def test_label_files_in_the_layout_of_basket_are_found(layout, league, fitted):
 
 def test_a_layout_without_what_is_needed_says_what_to_name(layout, league, fitted):
     (layout / "test.csv").unlink()
-    with pytest.raises(UsageError, match="name a test set: --test NAME=CSV"):
+    with pytest.raises(UsageError, match=r"No label file .*test\.csv .*--test NAME=CSV"):
         basket.evaluate_run([fitted.path])
     (layout / "train.csv").unlink()
-    with pytest.raises(UsageError, match="name a label file with --train"):
+    with pytest.raises(UsageError, match=r"No label file .*train\.csv .*--train CSV"):
         basket.fit_head(cache=league.cache)
-    with pytest.raises(UsageError, match="name a label file with --train"):
+    with pytest.raises(UsageError, match=r"No label file .*train\.csv .*--train CSV"):
         basket.run_sweep(basket.Space(), cache=league.cache)
     with pytest.raises(UsageError, match="at least one run folder"):
         basket.evaluate_run([], tests={"t": league.test})

@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import typer.main
 
@@ -22,11 +23,23 @@ HEAD = """\
 # Commands
 
 Every command has `--json` (one JSON document on stdout, all else on stderr), and every error is
-one sentence; `--verbose` adds the traceback. Exit codes: 0 done, 1 error, 2 usage, 3 finished but
-some videos failed, 4 integrity, 75 interrupted and resumable.
+one sentence; `--verbose` adds the traceback.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | something went wrong while it was done, or a file holds what it must not |
+| 2 | the request cannot be meant: an unknown name, value or option, a file that is not there |
+| 3 | done, but some videos failed: each is listed with its reason |
+| 4 | bytes in a cache or a run are not what was written |
+| 75 | interrupted; what was finished is kept, and the same command continues |
 
 This page is made from the code by `python tools/command_reference.py`.
 """
+
+
+#: How help texts keep their lines (click's mark) and begin an example.
+_EXAMPLE = "\b\nExample:\n"
 
 
 def page() -> str:
@@ -48,10 +61,15 @@ def _sections(group, name: str) -> Iterator[str]:
 
 def _section(command, path: str) -> str:
     lines = [f"## {path}", "", _text(command.help), ""]
+    hints = get_type_hints(inspect.unwrap(command.callback))
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option"]
     for title, params in (("argument", arguments), ("option", options)):
-        rows = [_row(param) for param in params if not getattr(param, "hidden", False)]
+        rows = [
+            _row(param, hints.get(param.name))
+            for param in params
+            if not getattr(param, "hidden", False)
+        ]
         if rows:
             lines += [f"| {title} | meaning |", "|---|---|", *rows, ""]
     return "\n".join(lines)
@@ -61,19 +79,19 @@ def _text(help_text: str | None) -> str:
     """A docstring as markdown; its example becomes code."""
     paragraphs = inspect.cleandoc(help_text or "").split("\n\n")
     return "\n\n".join(
-        f"```text\n{' '.join(each.removeprefix('Example: ').split())}\n```"
-        if each.startswith("Example: ")
-        else " ".join(each.replace("\b", "").split())
+        f"```text\n{inspect.cleandoc(each.removeprefix(_EXAMPLE))}\n```"
+        if each.startswith(_EXAMPLE)
+        else " ".join(each.split())
         for each in paragraphs
     )
 
 
-def _row(param) -> str:
+def _row(param, hint) -> str:
     names = ", ".join(f"`{name}`" for name in [*param.opts, *param.secondary_opts])
     if param.param_type_name == "argument":
         names = f"`{(param.metavar or param.name).strip('{}')}`"
     elif not getattr(param, "is_flag", False):
-        names += f" {param.metavar}" if param.metavar else ""
+        names += f" {param.metavar or _choices(hint)}".rstrip()
     meaning = " ".join((getattr(param, "help", None) or "").split())
     default = param.default
     if getattr(param, "show_default", True) and default not in (None, False, (), [], True, ""):
@@ -81,6 +99,13 @@ def _row(param) -> str:
     if getattr(param, "multiple", False) and "repeated" not in meaning:
         meaning += " May be repeated."
     return f"| {names.replace('|', '&#124;')} | {meaning.replace('|', '&#124;').strip()} |"
+
+
+def _choices(hint) -> str:
+    """``exact|keyframe`` where one of a few words is taken, else nothing."""
+    if get_origin(hint) is Literal:
+        return "|".join(get_args(hint))
+    return next((found for each in get_args(hint) if (found := _choices(each))), "")
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ The tree, and the exit code each branch ends a command with::
 
     BasketError                  1   one readable sentence, never a traceback
     ├── UsageError               2   an option, a model name or a specification is wrong
+    │   └── NotThereError        2   what was named is not there, or is something else
     ├── LabelError               1   a label file says something impossible
     ├── VideoError               1   a video cannot be read (one video, not the run)
     ├── WeightsError             1   a checkpoint is missing, damaged or not what it claims
@@ -15,6 +16,11 @@ The tree, and the exit code each branch ends a command with::
     ├── HubError                 1   a model hub cannot be reached, or refuses
     ├── MissingDependencyError   1   an optional package is needed and absent
     └── Interrupted             75   stopped by a signal; what was finished is committed
+
+2 is for what is wrong with the request, and would be on any machine with these files: an unknown
+name or value, options that exclude each other, a file or folder that is not there, a folder that is
+no cache, run or sweep, an output that exists already. 1 is for what goes wrong while it is done,
+and for what files hold: a level that is none, a damaged checkpoint, a full disk.
 
 A message says what happened, what was expected and what to do next.
 """
@@ -32,6 +38,10 @@ class UsageError(BasketError):
     """An option, a name or a specification is wrong."""
 
     exit_code = 2
+
+
+class NotThereError(UsageError):
+    """A file or folder that was named is not there, or is something else than was expected."""
 
 
 class LabelError(BasketError):

@@ -10,6 +10,7 @@ from basket.errors import (
     FormatVersionError,
     IdentityError,
     IntegrityError,
+    NotThereError,
     UsageError,
 )
 
@@ -28,16 +29,16 @@ def test_a_new_cache_says_what_it_is(tmp_path):
 
 
 def test_what_is_no_cache_is_told_in_a_sentence(tmp_path):
-    with pytest.raises(CacheError, match="there is no cache at"):
+    with pytest.raises(NotThereError, match="There is no cache at"):
         open_cache(tmp_path / "absent")
-    with pytest.raises(CacheError, match=r"no cache\.json"):
+    with pytest.raises(NotThereError, match=r"no cache\.json"):
         open_cache(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(CacheError, match="not empty"):
+    with pytest.raises(NotThereError, match="not empty"):
         open_cache(tmp_path, create=True)
     file = tmp_path / "file"
     file.write_text("x")
-    with pytest.raises(CacheError):
+    with pytest.raises(NotThereError):
         open_cache(file)
     with pytest.raises(CacheError, match="cannot be made"):
         open_cache(file, create=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from basket.dataset import SKILLS, guess_video_root, read_labels, shared_players
-from basket.errors import LabelError
+from basket.errors import LabelError, NotThereError
 
 HEADER = "path," + ",".join(skill.name for skill in SKILLS)
 
@@ -116,7 +116,7 @@ def test_files_that_are_no_label_tables_are_refused(tmp_path, content, message):
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):
-    with pytest.raises(LabelError, match="There is no label file"):
+    with pytest.raises(NotThereError, match="There is no label file"):
         read_labels(tmp_path / "none.csv")
 
 
@@ -155,5 +155,5 @@ def test_levels_are_small_integers(tmp_path):
 
 
 def test_a_folder_is_no_label_file(tmp_path):
-    with pytest.raises(LabelError, match=r"is a folder; name its label files"):
+    with pytest.raises(NotThereError, match=r"is a folder; name its label files"):
         read_labels(tmp_path)

@@ -38,7 +38,7 @@ def test_links_may_not_leave_the_root(tmp_path):
 
 
 def test_an_empty_folder_says_what_is_missing(tmp_path):
-    with pytest.raises(UsageError, match=r"No label files .* and season folders"):
+    with pytest.raises(UsageError, match=r"No label files .* and no season folders"):
         find_basket(tmp_path)
 
 

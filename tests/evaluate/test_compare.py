@@ -11,7 +11,7 @@ from basket.errors import UsageError
 from basket.evaluate import RunDescription, bootstrap
 from basket.evaluate.answers import answers_of
 from basket.evaluate.compare import compare_answers, compare_runs, compare_with_first
-from basket.evaluate.comparison_words import sentences
+from basket.evaluate.comparison_words import digest, sentences
 
 SKILLS = ("Steals", "Fouls", "Impact")
 
@@ -61,6 +61,19 @@ def test_what_cannot_be_told_apart_is_said_to_be_so(answer):
     )
     assert "a and b (test) cannot be told apart" in sentences(found)[0]
     assert "none of 3 skills differ" in sentences(found)[0]
+
+
+def test_many_runs_are_told_apart_in_one_sentence(answer):
+    against = {"good": 9.0, "bad": 1.0, "same": 3.0}
+    found = [
+        compare_answers([answer(3.0)], [answer(skill)], names=("mine", name), n_replicates=300)
+        for name, skill in against.items()
+    ]
+    (said,) = digest(found)
+    assert said.startswith("Accuracy on test: mine is better than bad (+")
+    assert "; it is worse than good (" in said
+    assert said.endswith("; it cannot be told apart from same (0.0 points).")
+    assert len(digest(found[:2])) == 6  # two are spelled out, metric by metric
 
 
 def test_the_paired_interval_is_that_of_a_loop_over_players(answer):

@@ -9,7 +9,7 @@ import pytest
 from basket import metrics
 from basket.dataset.labels import LabelTable
 from basket.dataset.skills import SKILLS
-from basket.errors import LabelError
+from basket.errors import LabelError, NotThereError
 from basket.evaluate import bootstrap, evaluate, protocol
 from basket.evaluate.all_metrics import farthest
 from basket.evaluate.slices import read_meta, slices_of, unmatched
@@ -203,5 +203,7 @@ def test_metadata_that_cannot_be_meant_is_refused(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(LabelError, match=message):
         read_meta(file)
-    with pytest.raises(LabelError, match="cannot be read"):
+    with pytest.raises(NotThereError, match="There is no file"):
         read_meta(tmp_path / "none.csv")
+    with pytest.raises(LabelError, match="cannot be read"):
+        read_meta(tmp_path)

@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from basket import metrics
-from basket.errors import IntegrityError, RunError, UsageError
+from basket.errors import IntegrityError, UsageError
 from basket.heads.combine import combine_runs, mixture_weights
 from basket.heads.fit import fit_run
 from basket.heads.matrix import build_matrix
 from basket.heads.persist import load_run
+from basket.predict.stored import calibration_of_run
 
 
 def matrix_of(league, pooling, chosen):
@@ -104,7 +106,9 @@ def test_what_cannot_be_combined_is_refused(runs, tmp_path, league):
         combine_runs([combined, runs["mlp"]], out=tmp_path / "b")
     with pytest.raises(UsageError, match="other skills"):
         combine_runs([runs["ridge"], replace(runs["mlp"], skills=("a", "b", "c"))], out=tmp_path)
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(UsageError, match="named twice"):
+        combine_runs([runs["ridge"], load_run(runs["ridge"].path)], out=tmp_path / "a")
+    with pytest.raises(UsageError, match="exists already"):
         combine_runs([runs["ridge"], runs["gbdt"]], out=tmp_path / "combined")
     first = np.arange(160) < 100
     elsewhere = fit_run(
@@ -120,6 +124,38 @@ def test_what_cannot_be_combined_is_refused(runs, tmp_path, league):
     )
     with pytest.raises(UsageError, match="no held-out video in common"):
         combine_runs([runs["ridge"], elsewhere], out=tmp_path / "c")
+
+
+def test_a_combined_run_is_measured_on_the_players_that_all_members_set_aside(league, tmp_path):
+    first = np.arange(160) < 100
+    val = matrix_of(league, "mean", ~first)
+
+    def member(name, seed):
+        return fit_run(
+            matrix_of(league, "mean", first),
+            val,
+            head="ridge",
+            params={"penalties": [1.0]} if name == "weak" else {},
+            seed=seed,
+            pooling="mean",
+            feature_sets=[{"name": "motion", "stream": "pooled", "spec": league.source.spec}],
+            out=tmp_path / name,
+            labels={},
+            aside=0.2,
+        )
+
+    members = [member("best", 1), member("weak", 1)]
+    run = combine_runs(members, out=tmp_path / "both")
+    assert calibration_of_run(run).players == calibration_of_run(members[0]).players == 10
+    assert run.config["set_aside"] == members[0].config["set_aside"]
+    # What was counted is what the combined run says of those players' reels.
+    table = pq.read_table(run.path / "calibration.parquet").to_pydict()
+    aside = np.isin(league.labels.video_ids, table["video_id"])
+    X = build_matrix([(league.source, "pooled")], league.labels, pooling="mean").rows(aside).X
+    assert np.array(table["p0"]).reshape(-1, 3) == pytest.approx(run.predict_proba(X)[..., 0])
+    with_other = combine_runs([members[0], member("other", 2)], out=tmp_path / "other-players")
+    measured = calibration_of_run(with_other)
+    assert measured is None or measured.players < 10
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_what_cannot_be_meant_leaves_nothing_behind(fit, league, tmp_path):
         fit(params={"n_levels": 3})
     assert list(tmp_path.iterdir()) == []
     fit()
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         fit()
     other = replace(part(league.matrix, slice(0, 9)), skills=("a", "b", "c"))
     with pytest.raises(UsageError, match="other skills or levels"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from basket.errors import BasketError, IntegrityError, RunError
+from basket.errors import BasketError, IntegrityError, NotThereError, RunError, UsageError
 from basket.heads import HEADS
 from basket.heads.booster_text import check_booster_text
 from basket.heads.fit import fit_run
@@ -141,7 +141,7 @@ def test_a_truncated_or_changed_file_is_refused(case, copy_of):
         (folder / name).write_bytes(whole)
         load_run(folder)
         (folder / name).unlink()
-        with pytest.raises((IntegrityError, RunError)):
+        with pytest.raises((IntegrityError, RunError, NotThereError)):
             load_run(folder)
         (folder / name).write_bytes(whole)
 
@@ -300,9 +300,9 @@ def test_children_that_run_in_circles_are_refused(runs):
 
 
 def test_other_places_are_no_runs(tmp_path, runs):
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(NotThereError, match="no run folder"):
         load_run(tmp_path / "absent")
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(NotThereError, match="no run folder"):
         load_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": "basket-run", "version": 9}')
     with pytest.raises(RunError, match="version 9"):
@@ -322,5 +322,5 @@ def test_a_run_is_seen_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.undo()
     publish_run(tmp_path / "new" / "run", {}, {"a": b"1"})
     assert sorted(path.name for path in (tmp_path / "new" / "run").iterdir()) == ["a", "run.json"]
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         publish_run(tmp_path / "new" / "run", {}, {})

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from basket import metrics
-from basket.errors import RunError, UsageError
+from basket.errors import NotThereError, RunError, UsageError
 from basket.evaluate import EvaluationReport
 from basket.heads import make_head
+from basket.predict.stored import calibration_of_run
 from basket.sweep import HeadSpace, Search, Space, fitting, read_leaderboard, run_settings, search
 from basket.sweep.data import Loaded
 from basket.sweep.records import Records, record_key
@@ -198,6 +199,22 @@ print(done.n_computed)
     )
 
 
+def test_ctrl_c_ends_a_worker_without_a_word(court, tmp_path):
+    script = f"""
+import os, signal
+from pathlib import Path
+from basket.sweep import runner
+from basket.sweep.data import SweepData
+data = SweepData(Path({str(court.cache)!r}), Path({str(court.train)!r}))
+runner._start_worker(data, Path({str(tmp_path)!r}), 1, os.getppid())
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
 def _kill_and_resume(court, folder, n_kills, seed):
     """Kill a sweep at random moments; what was finished must stay as it was, byte for byte."""
     moments = random.Random(seed)
@@ -288,6 +305,8 @@ def test_the_best_on_validation_is_tested_once(court, tmp_path):
     assert best.setting.features == ("good",)
     assert done.run.config["head"] == "ridge"
     assert done.run.config["labels"]["chosen_of"] == done.board.n_tried == 12
+    aside = done.run.config["set_aside"]
+    assert calibration_of_run(done.run).players == aside["n_players"] > 0
     assert done.n_test_looks == 1
     text = done.report.to_markdown()
     assert "12 configurations were tried on validation players" in text
@@ -336,7 +355,7 @@ def test_the_leaderboard_says_what_an_axis_is_worth(court, tmp_path):
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
-    with pytest.raises(RunError, match="is no sweep"):
+    with pytest.raises(NotThereError, match="is no sweep"):
         read_leaderboard(tmp_path)
     with pytest.raises(UsageError, match="--jobs"):
         run_sweep(SMALL, jobs=0)

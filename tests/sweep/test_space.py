@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from basket.errors import UsageError
+from basket.errors import NotThereError, UsageError
 from basket.sweep import HeadSpace, Range, Search, Setting, Space, read_space, space_from_flags
 from basket.sweep.spec import parse_spec
 
@@ -93,8 +93,10 @@ def test_a_range_that_makes_no_sense_is_refused(values):
 
 
 def test_files_that_are_no_specification_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(NotThereError, match="There is no specification"):
         read_space(tmp_path / "none.yaml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_space(tmp_path)
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     with pytest.raises(UsageError, match="is empty"):
         read_space(tmp_path / "empty.yaml")

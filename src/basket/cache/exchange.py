@@ -72,7 +72,7 @@ def export(
     feature_set : FeatureSet
     out : path
         ``x.parquet``: a row per segment. ``x.npz``: ``video_ids``, ``offsets``, ``start_s``,
-        ``end_s``, ``frames_valid`` and a matrix per stream (no pickle). Anything else: a folder
+        ``end_s``, ``frames_valid`` and a matrix per stream (no pickle). Without a suffix: a folder
         with ``<stream>/<video id>.npy``, ``segments/<video id>.npz`` and ``feature_set.json``.
     format : {"parquet", "npz", "npy"}, optional
         Where the name does not say it.
@@ -91,7 +91,12 @@ def export(
         Of the features; or the target cannot be written.
     """
     target = Path(out)
-    kind = format or {".parquet": "parquet", ".npz": "npz"}.get(target.suffix, "npy")
+    if not format and target.suffix not in ("", ".parquet", ".npz"):
+        raise UsageError(
+            f"{target} says no format: name it x.parquet, x.npz or a folder without a dot, or give "
+            "--format"
+        )
+    kind = format or target.suffix.removeprefix(".") or "npy"
     if kind not in FORMATS:
         raise UsageError(f"unknown format {kind!r}{nearest(kind, list(FORMATS)) or '.'} Known: "
                          f"{', '.join(FORMATS)}")  # fmt: skip

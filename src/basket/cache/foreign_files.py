@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.cache.exchange import SEGMENTS
-from basket.errors import BasketError, UsageError
+from basket.errors import BasketError, NotThereError, UsageError
 
 MAX_VIDEO_BYTES = 1 << 30
 #: A member of an archive that unpacks to more than so many times the file is no features.
@@ -52,6 +52,8 @@ def found_in(path: Path, streams: Sequence[str]) -> Iterator[tuple[int, Found]]:
         yield from _in_npz(path, streams)
     elif path.is_file() and path.suffix == ".parquet":
         yield from ((0, found) for found in _in_parquet(path, streams))
+    elif not path.exists():
+        raise NotThereError(f"There is no file or folder {path} to import")
     else:
         raise UsageError(f"{path} is neither a folder nor a .npz or .parquet file")
 

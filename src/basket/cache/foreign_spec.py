@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from basket.cache.fingerprint import FeatureSetSpec
 from basket.cache.rows import fault_of_stream_name
-from basket.errors import CacheError, UsageError
+from basket.errors import CacheError, NotThereError, UsageError
 from basket.registry import nearest
 
 FAMILY = "imported"
@@ -95,6 +95,8 @@ def read_foreign_spec(path: str | Path) -> ForeignSpec:
     path = Path(path)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotThereError(f"There is no specification {path}; --spec names a YAML file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path} is no specification: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):

@@ -14,7 +14,14 @@ from basket.cache.commit import (
 from basket.cache.durable import write_atomically
 from basket.cache.feature_set import FeatureSet
 from basket.cache.fingerprint import FeatureSetSpec
-from basket.errors import CacheError, FormatVersionError, IdentityError, IntegrityError, UsageError
+from basket.errors import (
+    CacheError,
+    FormatVersionError,
+    IdentityError,
+    IntegrityError,
+    NotThereError,
+    UsageError,
+)
 from basket.notebook import html_table
 from basket.registry import nearest
 
@@ -39,7 +46,7 @@ def open_cache(path: str | Path, *, create: bool = False) -> FeatureCache:
 
     Raises
     ------
-    CacheError
+    NotThereError
         Nothing is there, or something that is not a cache.
     FormatVersionError
         Written by another version of the format.
@@ -56,12 +63,12 @@ def open_cache(path: str | Path, *, create: bool = False) -> FeatureCache:
     if create and not mark.exists():
         _create(folder, mark)
     if not folder.is_dir():
-        raise CacheError(f"there is no cache at {folder}; basket extract makes one")
+        raise NotThereError(f"There is no cache at {folder}; basket extract makes one")
     try:
         document = json.loads(mark.read_text(encoding="utf-8"))
         found, version = document["format"], document["version"]
     except FileNotFoundError:
-        raise CacheError(
+        raise NotThereError(
             f"{folder} is not a cache: it has no {CACHE_FILE}; name the folder that basket "
             "extract wrote to"
         ) from None
@@ -90,7 +97,7 @@ def _create(folder: Path, mark: Path) -> None:
     except OSError as error:
         raise CacheError(f"{folder} cannot be made a cache: {error.strerror}") from error
     if foreign and not mark.exists():
-        raise CacheError(
+        raise NotThereError(
             f"{folder} is not a cache and not empty (it holds {foreign[0]!r}); name a new folder"
         )
     data = json.dumps({"format": FORMAT, "version": VERSION}) + "\n"

@@ -24,11 +24,13 @@ cache_app = typer.Typer(help="See, check, mend, merge, export and import cached 
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Feature sets, or unique beginnings of their names; by default all."),
+    typer.Argument(
+        metavar="NAME", help="Feature sets, or unique beginnings of their names; by default all."
+    ),
 ]
 Labels = Annotated[
     list[Path] | None,
-    typer.Option(help="Label file whose videos are meant; may be repeated."),
+    typer.Option(metavar="CSV", help="Label file whose videos are meant; may be repeated."),
 ]
 
 
@@ -42,9 +44,13 @@ def ls(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the feature sets: videos done, failed and missing, size, when, by what.
+    """List the feature sets.
 
-    Example: basket cache ls --labels train.csv --labels test.csv
+    Videos done, failed and missing, size, when they were added, and by what.
+
+    \b
+    Example:
+      basket cache ls --labels train.csv --labels test.csv
     """
     from basket import workflows
     from basket.console import Output
@@ -66,13 +72,19 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="How far all writers are, until nobody is at work.")
     ] = False,
-    every: Annotated[float, typer.Option(help="With --watch: seconds between looks.")] = 5.0,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="With --watch: seconds between looks.")
+    ] = 5.0,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Tell all of each feature set: provenance, failed videos with reasons, missing ones.
+    """Tell all of each feature set.
 
-    Example: basket cache status videomae --labels train.csv
+    Where its rows come from, failed videos with their reasons, missing ones.
+
+    \b
+    Example:
+      basket cache status videomae --labels train.csv
     """
     from basket import workflows
     from basket.console import Output
@@ -108,11 +120,14 @@ def verify(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check every shard against its name, its structure and the manifest; change nothing.
+    """Check that nothing is damaged.
 
-    Ends with 4 and a list where something is wrong.
+    Every shard against its name, its structure and the manifest; nothing is changed. Ends with 4
+    and a list where something is wrong.
 
-    Example: basket cache verify --deep
+    \b
+    Example:
+      basket cache verify --deep
     """
     from basket import workflows
     from basket.console import Output
@@ -134,11 +149,14 @@ def repair(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Set damaged shards aside, so that the next extraction makes exactly their videos again.
+    """Set damaged shards aside.
 
-    Nothing is deleted but abandoned temporary files; the manifest is written anew.
+    The next extraction makes exactly their videos again. Nothing is deleted but abandoned temporary
+    files; the manifest is written anew.
 
-    Example: basket cache repair
+    \b
+    Example:
+      basket cache repair
     """
     from basket import workflows
     from basket.console import Output
@@ -154,7 +172,7 @@ def repair(
 def pack(
     names: Names = None,
     megabytes: Annotated[
-        int, typer.Option(min=1, max=2048, help="Largest size of a packed shard.")
+        int, typer.Option(metavar="N", min=1, max=2048, help="Largest size of a packed shard.")
     ] = 256,
     delete: Annotated[
         bool,
@@ -165,9 +183,13 @@ def pack(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Merge small shards into large ones, beside live writers and readers.
+    """Merge small shards into large ones.
 
-    Example: basket cache pack --delete
+    Others may write and read meanwhile.
+
+    \b
+    Example:
+      basket cache pack --delete
     """
     from basket import workflows
     from basket.console import Output
@@ -187,12 +209,18 @@ def pack(
 
 @cache_app.command("export")
 def export_(
-    name: Annotated[str, typer.Argument(help="Feature set, or a unique beginning of its name.")],
-    out: Annotated[Path, typer.Argument(help="x.parquet, x.npz, or a folder for npy files.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Feature set, or a unique beginning of its name.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="x.parquet, x.npz, or a folder for npy files.")
+    ],
     format: Annotated[  # noqa: A002 - the option's name
         Literal["auto", "parquet", "npz", "npy"], typer.Option(help="auto: by the name of OUT.")
     ] = "auto",
-    streams: Annotated[str, typer.Option(help="Joined by commas; by default all.")] = "",
+    streams: Annotated[
+        str, typer.Option(metavar="STREAM,…", help="Joined by commas; by default all.")
+    ] = "",
     labels: Labels = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
@@ -201,9 +229,13 @@ def export_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write features for other programs: parquet, one npz, or a npy file per video.
+    """Write features for other programs.
 
-    Example: basket cache export videomae features.parquet --labels test.csv
+    As parquet, one npz, or a npy file per video.
+
+    \b
+    Example:
+      basket cache export videomae features.parquet --labels test.csv
     """
     from basket import workflows
     from basket.console import Output
@@ -228,21 +260,30 @@ def export_(
 @cache_app.command("import")
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="Folder of npy or npz files by video id, or one npz or parquet.")
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="Folder of npy or npz files by video id, or one npz or parquet."
+        ),
     ],
     spec: Annotated[
-        Path, typer.Option(help="YAML or JSON: backbone, plan (window_s, stride_s), streams.")
+        Path,
+        typer.Option(
+            metavar="YAML", help="YAML or JSON: backbone, plan (window_s, stride_s), streams."
+        ),
     ],
     cache: Cache = DEFAULT_CACHE,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Take in features that another program extracted, as a feature set of their own.
+    """Take in features of another program.
 
-    Ends with 3 when some files could not be taken; each of them is listed with its reason.
+    They become a feature set of their own. Ends with 3 when some files could not be taken; each of
+    them is listed with its reason.
 
-    Example: basket cache import slowfast-features/ --spec slowfast.yaml
+    \b
+    Example:
+      basket cache import slowfast-features/ --spec slowfast.yaml
     """
     from basket import workflows
     from basket.console import Output

@@ -23,30 +23,41 @@ PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 def slurm(
     context: typer.Context,
-    array: Annotated[int, typer.Option(min=1, help="Tasks: each does one shard.")],
+    array: Annotated[int, typer.Option(metavar="N", min=1, help="Tasks: each does one shard.")],
     at_once: Annotated[
-        int | None, typer.Option(min=1, help="Tasks that run at the same time at most.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Tasks that run at the same time at most."),
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="Cores of a task, all for decoding.")] = 8,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of a task.")] = 0,
-    memory: Annotated[str, typer.Option(help="Memory of a task.")] = "32G",
+    cpus: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Cores of a task, all for decoding.")
+    ] = 8,
+    gpus: Annotated[int, typer.Option(metavar="N", min=0, help="GPUs of a task.")] = 0,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of a task.")] = "32G",
     time: Annotated[
-        str, typer.Option(help="Longest time of a task; then it is queued again.")
+        str,
+        typer.Option(metavar="H:MM:SS", help="Longest time of a task; then it is queued again."),
     ] = "12:00:00",
-    partition: Annotated[str | None, typer.Option(help="Partition to run in.")] = None,
-    account: Annotated[str | None, typer.Option(help="Account to charge.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the job.")] = "basket",
-    out: Annotated[Path, typer.Option(help="Script to write.")] = Path("basket.sbatch"),
+    partition: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Partition to run in.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="Account to charge.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the job.")] = "basket",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Script to write.")] = Path(
+        "basket.sbatch"
+    ),
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the sbatch script of an extraction as a Slurm array.
+    """Write the script of a Slurm array.
 
-    All other options are those of basket extract. Tasks are warned before their time is over,
+    An extraction in as many tasks as you like. All other options are those of basket extract.
+    Tasks are warned before their time is over,
     commit what is finished, and are queued again until everything is done.
 
-    Example: basket slurm --array 64 --gpus 1 --model videomae --labels train.csv
+    \b
+    Example:
+      basket slurm --array 64 --gpus 1 --model videomae --labels train.csv
     """
     from basket import workflows
     from basket.console import Output

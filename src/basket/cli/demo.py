@@ -11,14 +11,20 @@ from basket.cli.options import Json, Quiet, Verbose
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for reels, cache, runs and report.")] = Path(
-        "basket-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for reels, cache, runs and report.")
+    ] = Path("basket-demo"),
     players: Annotated[
-        int | None, typer.Option(help="Players in train, val and test together.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Players in train, val and test together; 240 unless given."
+        ),
     ] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length of a reel.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides everything.")] = 0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Length of a reel; 30 unless given."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides everything.")] = 0,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -29,7 +35,9 @@ def demo(
 
     Needs no network and no GPU. Run it again to continue where it was interrupted.
 
-    Example: basket demo --out my-demo --seed 7
+    \b
+    Example:
+      basket demo --out my-demo --seed 7
     """
     from basket.console import Output
     from basket.console.scores import results_tables

@@ -22,15 +22,19 @@ def evaluate(
         ),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="By default the cache each run was fitted from.")
+        Path | None,
+        typer.Option(metavar="DIR", help="By default the cache each run was fitted from."),
     ] = None,
     video_root: VideoRoot = None,
     meta: Annotated[
         Path | None,
-        typer.Option(help="CSV of what is known about videos or players, to slice by."),
+        typer.Option(
+            metavar="CSV", help="CSV of what is known about videos or players, to slice by."
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="HTML file to write (JSON and markdown beside it).")
+        Path | None,
+        typer.Option(metavar="FILE", help="HTML file to write (JSON and markdown beside it)."),
     ] = None,
     track: Track = None,
     json: Json = False,
@@ -41,7 +45,9 @@ def evaluate(
 
     Accuracy, MAE and kappa, beside the prior-only baseline.
 
-    Example: basket evaluate runs/gbdt --test test=test.csv --report report.html
+    \b
+    Example:
+      basket evaluate runs/gbdt --test test=test.csv --report report.html
     """
     from json import loads
 
@@ -51,15 +57,17 @@ def evaluate(
     from basket.console.scores import evaluation_tables
 
     output = Output(json, quiet)
-    found = workflows.evaluate_run(
-        runs,
-        tests=named_files("--test", test or []),
-        cache=cache,
-        video_root=video_root,
-        meta=meta,
-        report=report,
-        say=output.note,
-    )
+    with output.working("Evaluating") as stage:
+        found = workflows.evaluate_run(
+            runs,
+            tests=named_files("--test", test or []),
+            cache=cache,
+            video_root=video_root,
+            meta=meta,
+            report=report,
+            say=output.note,
+            on_stage=stage,
+        )
     output.result(
         loads(found.to_json()),
         *evaluation_tables(found),

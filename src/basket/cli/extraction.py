@@ -28,30 +28,50 @@ from basket.cli.values import part_of, weights_by_model, whole_number
 def extract(
     videos: Annotated[
         list[Path] | None,
-        typer.Argument(help="Video files or folders; by default what BASKET's labels list."),
+        typer.Argument(
+            metavar="VIDEO", help="Video files or folders; by default what BASKET's labels list."
+        ),
     ] = None,
     labels: Annotated[
         list[Path] | None,
-        typer.Option(help="Label files whose videos are meant.", rich_help_panel=DATA),
+        typer.Option(
+            metavar="CSV",
+            help="Label file whose videos are meant; may be repeated.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
     model: Annotated[
-        list[str] | None, typer.Option(help="Backbone; may be repeated.", rich_help_panel=HOW)
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Backbone (basket models lists them); videomae unless given; may be repeated.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     weights: Weights = None,
     revision: Annotated[
-        str | None, typer.Option(help="Revision of the checkpoint.", rich_help_panel=HOW)
+        str | None,
+        typer.Option(metavar="SHA", help="Revision of the checkpoint.", rich_help_panel=HOW),
     ] = None,
     segments: Annotated[
-        str, typer.Option(help="dense, or a number of segments.", rich_help_panel=HOW)
+        str,
+        typer.Option(
+            metavar="dense|N", help="dense, or a number of segments.", rich_help_panel=HOW
+        ),
     ] = "dense",
     window: Annotated[
         float | None,
-        typer.Option(help="Seconds of a segment; 64/30 unless given.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="SECONDS", help="Seconds of a segment; 64/30 unless given.", rich_help_panel=HOW
+        ),
     ] = None,
     scales: Annotated[
-        str, typer.Option(help="Window lengths, in windows: 1,2,4.", rich_help_panel=HOW)
+        str,
+        typer.Option(
+            metavar="1,2,…", help="Window lengths, in windows: 1,2,4.", rich_help_panel=HOW
+        ),
     ] = "1",
     align: Annotated[
         Literal["exact", "keyframe"],
@@ -75,23 +95,35 @@ def extract(
     ] = "pooled",
     prompts: Annotated[
         Path | None,
-        typer.Option(help="YAML of phrases for the stream prompts.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="YAML", help="YAML of phrases for the stream prompts.", rich_help_panel=HOW
+        ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:0,1 or all.", rich_help_panel=HOW)
+        str,
+        typer.Option(
+            metavar="DEVICE", help="auto, cpu, cuda, cuda:0,1 or all.", rich_help_panel=HOW
+        ),
     ] = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=HOW)
+        Literal["auto", "fp32", "bf16", "fp16"],
+        typer.Option(help="Number format of the networks.", rich_help_panel=HOW),
     ] = "auto",
     decoder: Annotated[
-        str, typer.Option(help="auto, pyav, decord or torchcodec.", rich_help_panel=HOW)
+        str,
+        typer.Option(metavar="NAME", help="auto, pyav, decord or torchcodec.", rich_help_panel=HOW),
     ] = "auto",
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Clips per call; chosen unless given.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="N", min=1, help="Clips per call; chosen unless given.", rich_help_panel=HOW
+        ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds of decoding per video.", rich_help_panel=HOW)
+        float,
+        typer.Option(
+            metavar="SECONDS", min=1, help="Seconds of decoding per video.", rich_help_panel=HOW
+        ),
     ] = 900.0,
     workers: Workers = None,
     shard: Annotated[
@@ -109,10 +141,13 @@ def extract(
     ray_address: RayAddress = None,
     actors: Annotated[
         int | None,
-        typer.Option(min=1, help="Ray actors; as many as fit unless given.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="N", min=1, help="Ray actors; as many as fit unless given.", rich_help_panel=HOW
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many.", rich_help_panel=DATA)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Only the first so many.", rich_help_panel=DATA),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try videos again that failed before.")
@@ -140,7 +175,9 @@ def extract(
     What is in the cache already is left alone, so an interrupted run is continued by the same
     command. Ends with 3 when some videos could not be read; each of them is listed with its reason.
 
-    Example: basket extract --model videomae --labels train.csv --labels test.csv
+    \b
+    Example:
+      basket extract --model videomae --labels train.csv --labels test.csv
     """
     from basket import workflows
     from basket.console import Output

@@ -16,6 +16,7 @@ from basket.cli.options import (
     Levels,
     Quiet,
     RunFolder,
+    SetAside,
     Train,
     Verbose,
     VideoRoot,
@@ -38,6 +39,7 @@ def fit_head(
     val: Annotated[
         Path | None,
         typer.Option(
+            metavar="CSV",
             help="Label file on which decision rules are chosen; by default BASKET's val.csv.",
             rich_help_panel=DATA,
         ),
@@ -47,29 +49,25 @@ def fit_head(
     pool: Annotated[
         str | None,
         typer.Option(
+            metavar="POOLING",
             help="How segments become one row: mean, std, max, … joined by +, of a subset "
             "(mean+std/every:4); mean+std unless given. Attention takes segments or "
-            "segments/every:4."
+            "segments/every:4.",
         ),
     ] = None,
     head: Annotated[
-        str, typer.Option(help="prior, ridge, cumulative, mlp, gbdt, attention or prompts.")
+        str,
+        typer.Option(
+            metavar="NAME", help="prior, ridge, cumulative, mlp, gbdt, attention or prompts."
+        ),
     ] = "ridge",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the head."),
     ] = None,
     calibrate: Calibrate = False,
-    set_aside: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=0.5,
-            help="Share of the training players kept apart, to measure on them how often the run "
-            "is right.",
-        ),
-    ] = 0.1,
-    seed: Annotated[int, typer.Option(help="For everything random.")] = 0,
+    set_aside: SetAside = 0.1,
+    seed: Annotated[int, typer.Option(metavar="N", help="For everything random.")] = 0,
     cache: Cache = DEFAULT_CACHE,
     out: RunFolder = None,
     track: Track = None,
@@ -81,7 +79,9 @@ def fit_head(
 
     From cached features, on a CPU; leaves a run folder.
 
-    Example: basket fit-head --features videomae --head gbdt --train train.csv --val val.csv
+    \b
+    Example:
+      basket fit-head --features videomae --head gbdt --train train.csv --val val.csv
     """
     from basket import workflows
     from basket.console import Output
@@ -124,7 +124,9 @@ def combine(
     The weights are chosen on the held-out players that the runs share. The result is a run like any
     other: evaluate it, predict with it.
 
-    Example: basket combine runs/ridge runs/gbdt runs/mlp --out runs/together
+    \b
+    Example:
+      basket combine runs/ridge runs/gbdt runs/mlp --out runs/together
     """
     from basket import workflows
     from basket.console import Output

@@ -17,11 +17,16 @@ Public = Annotated[
     bool, typer.Option("--public", help="For everybody to see; private unless given.")
 ]
 Revision = Annotated[
-    str | None, typer.Option(help="Commit, branch or tag; the newest unless given.")
+    str | None,
+    typer.Option(metavar="REVISION", help="Commit, branch or tag; the newest unless given."),
 ]
 Names = Annotated[
     list[str] | None,
-    typer.Option("--features", help="Feature set, or a beginning of its name; all unless given."),
+    typer.Option(
+        "--features",
+        metavar="NAME",
+        help="Feature set, or a beginning of its name; all unless given.",
+    ),
 ]
 
 
@@ -35,11 +40,14 @@ def push_cache(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Send feature sets to a data set repository of a model hub, private unless said otherwise.
+    """Send feature sets to a model hub.
 
-    Only what the repository lacks is sent; run again, it goes on. The token comes from HF_TOKEN.
+    To a data set repository, private unless said otherwise. Only what the repository lacks is sent;
+    run again, it goes on. The token comes from HF_TOKEN.
 
-    Example: basket cache push me/basket-videomae --features videomae
+    \b
+    Example:
+      basket cache push me/basket-videomae --features videomae
     """
     from basket import hub
     from basket.console import Output
@@ -68,11 +76,15 @@ def pull_cache(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Fetch feature sets from a model hub; every value is checked before they enter the cache.
+    """Fetch feature sets from a model hub.
+
+    Every value is checked before they enter the cache.
 
     What the cache has is not fetched again. Ends with 4 where something is not what was pushed.
 
-    Example: basket cache pull me/basket-videomae --cache shared-cache
+    \b
+    Example:
+      basket cache pull me/basket-videomae --cache shared-cache
     """
     from basket import hub
     from basket.console import Output
@@ -93,16 +105,20 @@ def pull_cache(
 
 @run_app.command("push")
 def push_run(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     repo: Repo,
     public: Public = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Send a run to a model repository, with a card of its scores, settings and features.
+    """Send a run to a model hub.
 
-    Example: basket run push runs/gbdt me/basket-gbdt
+    With a card of its scores, settings and features.
+
+    \b
+    Example:
+      basket run push runs/gbdt me/basket-gbdt
     """
     from basket import hub
     from basket.console import Output
@@ -118,16 +134,21 @@ def push_run(
 def pull_run(
     repo: Repo,
     out: Annotated[
-        Path | None, typer.Argument(help="Run folder to make; runs/<name> unless given.")
+        Path | None,
+        typer.Argument(metavar="DIR", help="Run folder to make; runs/<name> unless given."),
     ] = None,
     revision: Revision = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Fetch a run; it appears when it is whole and every file is the one that was written.
+    """Fetch a run from a model hub.
 
-    Example: basket run pull me/basket-gbdt runs/theirs
+    It appears when it is whole and every file is the one that was written.
+
+    \b
+    Example:
+      basket run pull me/basket-gbdt runs/theirs
     """
     from basket import hub
     from basket.console import Output

@@ -43,6 +43,10 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
 }
 
 
+#: What typer makes of Ctrl-C; earlier releases raise Abort.
+_INTERRUPTED_IN_TYPER = 130
+
+
 class _InOrder(TyperGroup):
     """A group whose commands are shown in the order above, groups among them."""
 
@@ -72,13 +76,19 @@ def run(arguments: Sequence[str]) -> int:
     from typer.main import get_command
 
     try:
-        return int(get_command(app).main(list(arguments), "basket", standalone_mode=False) or 0)
+        code = int(get_command(app).main(list(arguments), "basket", standalone_mode=False) or 0)
+        if code == _INTERRUPTED_IN_TYPER:
+            raise KeyboardInterrupt
+        return code
     except BasketError as error:
         return _complain(error, str(error), error.exit_code)
     except typer.Abort:
         return _complain(None, "Stopped.", options.EXIT_INTERRUPTED)
     except KeyboardInterrupt:
-        return _complain(None, "Interrupted; what was finished is kept.", options.EXIT_INTERRUPTED)
+        if sys.stderr.isatty():
+            typer.echo(err=True)  # the terminal has written ^C there
+        message = "Interrupted; what was finished is kept: run the same command again"
+        return _complain(None, message, options.EXIT_INTERRUPTED)
     except (BrokenPipeError, SystemExit) as error:
         # click makes an exit of a broken pipe; any other exit is as it should be.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
@@ -87,9 +97,8 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's own usage errors
-            error.show()
-            return int(error.exit_code)
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):
+            return _misused(error)
         if hasattr(error, "exit_code"):  # typer.Exit
             return int(error.exit_code)
         raise
@@ -102,6 +111,17 @@ def _complain(error: BaseException | None, message: str, code: int) -> int:
         traceback.print_exception(error)
     print_error(message)
     return code
+
+
+def _misused(error: Any) -> int:
+    """Say a usage error of click's as any other; the help instead, where nothing was asked."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    if message.startswith("Usage:"):
+        error.show()
+    else:
+        command = error.ctx.command_path if error.ctx is not None else "basket COMMAND"
+        _complain(None, f"{message}; see {command} --help", error.exit_code)
+    return int(error.exit_code)
 
 
 @app.callback(invoke_without_command=True)

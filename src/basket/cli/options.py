@@ -47,14 +47,17 @@ Verbose = Annotated[
     typer.Option("--verbose", help="With an error, its traceback.", callback=remember_verbose),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
-Cache = Annotated[Path, typer.Option(help="Folder of the feature cache.")]
+Cache = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the feature cache.")]
 VideoRoot = Annotated[
-    Path | None, typer.Option(help="Folder that the paths in label files are relative to.")
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder that the paths in label files are relative to."),
 ]
-Levels = Annotated[int, typer.Option(min=2, help="Levels of the scale.")]
+Levels = Annotated[int, typer.Option(metavar="K", min=2, help="Levels of the scale.")]
 Train = Annotated[
     Path | None,
-    typer.Option(help="Label file; by default BASKET's train.csv.", rich_help_panel=DATA),
+    typer.Option(
+        metavar="CSV", help="Label file; by default BASKET's train.csv.", rich_help_panel=DATA
+    ),
 ]
 Weights = Annotated[
     list[str] | None,
@@ -66,7 +69,9 @@ Weights = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Decode processes; one per core unless given.", rich_help_panel=HOW),
+    typer.Option(
+        metavar="N", min=1, help="Decode processes; one per core unless given.", rich_help_panel=HOW
+    ),
 ]
 RayAddress = Annotated[
     str | None,
@@ -76,10 +81,21 @@ RayAddress = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+SetAside = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE",
+        min=0,
+        max=0.5,
+        help="Share of the training players kept apart, to measure on them how often the run is "
+        "right.",
+    ),
+]
 Calibrate = Annotated[
     bool,
     typer.Option("--calibrate", help="Scale each skill's probabilities by a temperature."),
 ]
 RunFolder = Annotated[
-    Path | None, typer.Option(help="Run folder to make; by default runs/<time>-<digest>.")
+    Path | None,
+    typer.Option(metavar="DIR", help="Run folder to make; by default runs/<time>-<digest>."),
 ]

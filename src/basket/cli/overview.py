@@ -21,7 +21,9 @@ def labels(
 
     Levels per skill, missing files, repeated rows, and players who are in two files.
 
-    Example: basket labels BASKET_Labels/BASKET/*.csv --video-root .
+    \b
+    Example:
+      basket labels BASKET_Labels/BASKET/*.csv --video-root .
     """
     from basket import workflows
     from basket.console import Output
@@ -32,13 +34,17 @@ def labels(
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model, for all about it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A model, for all about it.")
+    ] = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """List the backbones, or tell all of one.
 
-    Example: basket models videomae
+    \b
+    Example:
+      basket models videomae
     """
     from basket.console import Output
     from basket.console.machine import model_tables
@@ -64,7 +70,9 @@ def doctor(
 
     And what to do about what it cannot.
 
-    Example: basket doctor --cache /scratch/basket-cache
+    \b
+    Example:
+      basket doctor --cache /scratch/basket-cache
     """
     from basket.console import Output
     from basket.console.machine import check_table

@@ -21,7 +21,7 @@ from basket.cli.values import weights_by_model
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     videos: Annotated[
         list[Path],
         typer.Argument(
@@ -29,18 +29,20 @@ def predict(
         ),
     ],
     report: Annotated[
-        Path | None, typer.Option(help="HTML file to write the skill cards to.")
+        Path | None, typer.Option(metavar="FILE", help="HTML file to write the skill cards to.")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Table to write (.parquet, .csv or .json). An interrupted call with --out "
-            "continues where it stopped."
+            "continues where it stopped.",
         ),
     ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
+            metavar="DIR",
             help="Videos whose features are in this cache are not decoded; by default "
             "basket-cache, where it is there. It is only read.",
             rich_help_panel=DATA,
@@ -58,12 +60,15 @@ def predict(
     prompts: Annotated[
         Path | None,
         typer.Option(
+            metavar="YAML",
             help="YAML of the phrases that the run's text scores were made with, where they are "
             "not basket's own.",
             rich_help_panel=HOW,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=HOW)] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=HOW)
+    ] = "auto",
     workers: Workers = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -75,7 +80,9 @@ def predict(
     that shows the moments behind them. Ends with 3 when some videos could not be read; each of
     them is listed with its reason.
 
-    Example: basket predict runs/gbdt reel.mp4 --report card.html
+    \b
+    Example:
+      basket predict runs/gbdt reel.mp4 --report card.html
     """
     from basket import workflows
     from basket.console import Output

@@ -15,6 +15,7 @@ from basket.cli.options import (
     Levels,
     Quiet,
     RayAddress,
+    SetAside,
     Train,
     Verbose,
     VideoRoot,
@@ -42,17 +43,20 @@ def sweep(
         ),
     ] = None,
     pool: Annotated[
-        list[str] | None, typer.Option(help="Pooling; may be repeated.", rich_help_panel=TRY)
+        list[str] | None,
+        typer.Option(metavar="POOLING", help="Pooling; may be repeated.", rich_help_panel=TRY),
     ] = None,
     segments: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="SUBSET",
             help="Which segments take part: all, every:N, first:N, …; may be repeated.",
             rich_help_panel=TRY,
         ),
     ] = None,
     head: Annotated[
-        list[str] | None, typer.Option(help="Head; may be repeated.", rich_help_panel=TRY)
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Head; may be repeated.", rich_help_panel=TRY),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -64,20 +68,26 @@ def sweep(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Fits per configuration.", rich_help_panel=TRY)
+        int, typer.Option(metavar="N", min=1, help="Fits per configuration.", rich_help_panel=TRY)
     ] = 1,
     search: Annotated[
-        Literal["grid", "random", "halving", "optuna"], typer.Option(rich_help_panel=HOW)
+        Literal["grid", "random", "halving", "optuna"],
+        typer.Option(help="How the space is walked.", rich_help_panel=HOW),
     ] = "grid",
     budget: Annotated[
         int | None,
-        typer.Option(min=1, help="Configurations to try at most.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="N", min=1, help="Configurations to try at most.", rich_help_panel=HOW
+        ),
     ] = None,
     metric: Annotated[
         Metric, typer.Option(help="What to select by, on validation.", rich_help_panel=HOW)
     ] = "accuracy",
     jobs: Annotated[
-        int, typer.Option(min=1, help="Processes; they share the cores.", rich_help_panel=HOW)
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Processes; they share the cores.", rich_help_panel=HOW
+        ),
     ] = 1,
     worker: Annotated[
         bool,
@@ -96,6 +106,7 @@ def sweep(
     val: Annotated[
         Path | None,
         typer.Option(
+            metavar="CSV",
             help="Label file to select on; without it, a fifth of the training players.",
             rich_help_panel=DATA,
         ),
@@ -103,15 +114,18 @@ def sweep(
     test: Annotated[
         Path | None,
         typer.Option(
-            help="Label file that the chosen one is scored on, once.", rich_help_panel=DATA
+            metavar="CSV",
+            help="Label file that the chosen one is scored on, once.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
+    set_aside: SetAside = 0.1,
     cache: Cache = DEFAULT_CACHE,
-    out: Annotated[Path, typer.Option(help="Folder of the sweep; run again to continue.")] = Path(
-        "sweep"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the sweep; run again to continue.")
+    ] = Path("sweep"),
     track: Track = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -124,7 +138,9 @@ def sweep(
     What is finished is never done again: a killed sweep is continued by the same command, and
     several processes may work on one folder.
 
-    Example: basket sweep --pool mean --pool mean+std --head ridge --head gbdt --seeds 3
+    \b
+    Example:
+      basket sweep --pool mean --pool mean+std --head ridge --head gbdt --seeds 3
     """
     from basket import workflows
     from basket.console import Output
@@ -164,6 +180,7 @@ def sweep(
             engine=engine,
             ray_address=ray_address,
             n_levels=levels,
+            set_aside=set_aside,
             say=output.note,
             on_progress=report,
         )
@@ -176,7 +193,7 @@ def leaderboard(
     metric: Annotated[
         Metric | None, typer.Option(help="What to order by; by default what was selected by.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML file to write.")] = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -185,7 +202,9 @@ def leaderboard(
 
     And what each choice is worth, the others averaged.
 
-    Example: basket leaderboard sweep --metric qwk --html leaderboard.html
+    \b
+    Example:
+      basket leaderboard sweep --metric qwk --html leaderboard.html
     """
     from basket import workflows
     from basket.console import Output

@@ -27,7 +27,7 @@ def cache_tables(found: CacheOverview) -> Iterator[RenderableType]:
     if not found.feature_sets:
         yield f"{escape(str(found.path))} has no feature sets yet; run basket extract"
         return
-    table = plain_table(f"Feature sets of {escape(str(found.path))}")
+    table = plain_table(f"Feature sets of {escape(str(found.path))}", gap=1)
     table.add_column("name", overflow="fold", min_width=24)
     table.add_column("streams", overflow="fold")
     for column in ("done", "failed", "missing", "size"):

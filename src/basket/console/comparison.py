@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,8 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from basket.console.tables import plain_table
-from basket.evaluate.comparison_words import sentences
-from basket.evaluate.details import p_text
-from basket.evaluate.metric_words import METRICS, UNDEFINED
+from basket.evaluate.comparison_words import SPELLED_OUT, differs, digest, sentences
+from basket.evaluate.metric_words import METRICS
 
 if TYPE_CHECKING:
     from basket.evaluate.results import Comparison, Difference
@@ -21,7 +19,14 @@ if TYPE_CHECKING:
 def comparison_tables(
     comparisons: Sequence[Comparison], skills: Sequence[str]
 ) -> Iterator[RenderableType]:
-    """Two runs skill by skill, and in plain sentences what can be told apart."""
+    """Pairs of runs skill by skill, and in plain sentences what can be told apart.
+
+    Of many pairs there is one sentence each: the report has the rest.
+    """
+    if len(comparisons) > SPELLED_OUT:
+        yield from map(escape, digest(comparisons))
+        yield "Skill by skill, and with all metrics: --report FILE, or --json"
+        return
     for compared in comparisons:
         table = plain_table(
             f"{escape(compared.first)} minus {escape(compared.second)} on "
@@ -30,31 +35,18 @@ def comparison_tables(
         table.add_column("skill")
         for name in compared.metrics:
             table.add_column(METRICS[name].title, justify="right")
-            table.add_column("95% interval", justify="right")
-            table.add_column("p (Holm)", justify="right")
-        rows = [("mean", [each.mean for each in compared.metrics.values()])]
-        rows += [
-            (escape(skill), [each.per_skill[index] for each in compared.metrics.values()])
-            for index, skill in enumerate(skills)
-        ]
-        for name, differences in rows:
-            cells = zip(compared.metrics, differences, strict=True)
-            table.add_row(name, *(text for cell in cells for text in _difference(*cell)))
+        for index, skill in enumerate(skills):
+            found = (each.per_skill[index] for each in compared.metrics.values())
+            cells = zip(compared.metrics, found, strict=True)
+            table.add_row(escape(skill), *(_difference(*cell) for cell in cells))
         yield table
+        if any(differs(each) for found in compared.metrics.values() for each in found.per_skill):
+            yield "* differs (Holm over the skills, 5%)"
         yield from (escape(sentence) for sentence in sentences(compared))
         if compared.n_dropped:
             yield f"{compared.n_dropped} videos that only one of the two scored take no part"
 
 
-def _difference(metric: str, found: Difference) -> tuple[str, str, str]:
-    words = METRICS[metric]
-    change = words.change_text(found.value).removesuffix(" points")
-    low_high = (
-        UNDEFINED
-        if found.interval is None
-        else " to ".join(
-            words.text(end, signed=True).removesuffix("%")
-            for end in (found.interval.low, found.interval.high)
-        )
-    )
-    return change, low_high, UNDEFINED if math.isnan(found.p_holm) else p_text(found.p_holm)
+def _difference(metric: str, found: Difference) -> str:
+    change = METRICS[metric].change_text(found.value).removesuffix(" points")
+    return change + (" *" if differs(found) else "  ")

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from basket.console.tables import reasons_table
-from basket.console.words import duration
+from basket.console.words import counted, duration, size
 
 if TYPE_CHECKING:
     from basket.console.output import Report
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 def estimate_lines(cost: Estimate) -> Iterator[RenderableType]:
     """What an extraction would cost, in sentences."""
-    yield f"{cost.videos} videos to extract, {cost.already_there} are there already"
+    yield f"{counted(cost.videos, 'video')} to extract, {cost.already_there} already there"
     if not cost.videos:
         return
     unreadable = f", {cost.unreadable} of them unreadable" if cost.unreadable else ""
     yield (
         f"about {cost.segments:,} segments, {cost.clips:,} clips, {cost.frames:,} frames "
-        f"(extrapolated from {cost.sampled} videos{unreadable})"
+        f"(extrapolated from {counted(cost.sampled, 'video')}{unreadable})"
     )
     yield (
-        f"cache: {cost.cache_bytes / 1e9:.2f} GB; {cost.free_bytes / 1e9:.0f} GB are free"
+        f"cache: {size(cost.cache_bytes)}; {size(cost.free_bytes)} are free"
         + (" [bold red]- not enough[/]" if cost.cache_bytes > cost.free_bytes else "")
     )
     yield (
@@ -48,7 +48,7 @@ def extraction_details(now: Progress) -> str:
     rate = now.video_s / now.elapsed_s if now.elapsed_s else 0.0
     clips = now.clips / now.elapsed_s if now.elapsed_s else 0.0
     failed = f", {now.videos_failed} failed" if now.videos_failed else ""
-    return f"{clips:.0f} clips/s, {rate:.0f}x real time, bound by {now.bound_by}{failed}"
+    return f"videos{failed}, {clips:.0f} clips/s, {rate:.0f}x real time, {now.bound_by}-bound"
 
 
 def extraction_tables(summary: ExtractionSummary, cache: Path) -> Iterator[RenderableType]:
@@ -56,15 +56,16 @@ def extraction_tables(summary: ExtractionSummary, cache: Path) -> Iterator[Rende
     for backbone, name in summary.feature_sets.items():
         yield f"{escape(backbone)} -> {escape(str(cache / name))}"
     rate = summary.video_s / summary.elapsed_s if summary.elapsed_s else 0.0
-    parts = [f"{summary.done} videos extracted"]
+    parts = [f"{counted(summary.done, 'video')} extracted"]
     if summary.already_there:
-        parts.append(f"{summary.already_there} were there already")
+        parts.append(f"{summary.already_there} there already")
     if summary.failed:
         parts.append(f"[bold red]{len(summary.failed)} failed[/]")
-    yield (
-        f"{', '.join(parts)}; {summary.clips} clips, {duration(summary.video_s)} of video in "
+    done = (
+        f"; {counted(summary.clips, 'clip')}, {duration(summary.video_s)} of video in "
         f"{duration(summary.elapsed_s)} ({rate:.0f}x real time)"
     )
+    yield ", ".join(parts) + (done if summary.clips else "")
     if summary.notes:
         yield reasons_table("Extracted, but look at these", summary.notes)
     if summary.failed:

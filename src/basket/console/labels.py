@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -10,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from basket.console.tables import plain_table
-from basket.console.words import listed
+from basket.console.words import counted, listed
 
 if TYPE_CHECKING:
     from basket.dataset.overview import LabelOverview, TableOverview
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
 
 def label_tables(found: LabelOverview) -> Iterator[RenderableType]:
     """An overview of label files as tables and sentences."""
-    files = plain_table("Label files")
-    for column in ("file", "videos", "players", "seasons", "leagues", "missing files", "repeated"):
-        files.add_column(column, justify="left" if column == "file" else "right")
-    for table in found.tables:
+    folder, names = _short_names([table.path for table in found.tables])
+    files = plain_table(f"Label files{f' in {escape(folder)}' if folder else ''}", gap=1)
+    for column in ("file", "videos", "players", "seasons", "leagues", "no file", "twice"):
+        files.add_column(
+            column, justify="left" if column == "file" else "right", no_wrap=column != "file"
+        )
+    for table, name in zip(found.tables, names, strict=True):
         missing = "?" if table.missing_files is None else str(len(table.missing_files))
         files.add_row(
-            escape(str(table.path)),
+            escape(name),
             str(table.videos),
             str(table.players),
             str(len(table.seasons) or "-"),
@@ -33,19 +38,29 @@ def label_tables(found: LabelOverview) -> Iterator[RenderableType]:
             str(len(table.duplicates)),
         )
     yield files
-    for table in found.tables:
+    for table, name in zip(found.tables, names, strict=True):
         yield ""
-        yield _balance_table(table)
+        yield _balance_table(table, name)
     yield ""
     yield from _label_notes(found)
 
 
-def _balance_table(table: TableOverview) -> Table:
-    shown = plain_table(f"Level balance of {escape(table.path.name)} (% of labels)")
+def _short_names(paths: Sequence[Path]) -> tuple[str, list[str]]:
+    """The folder that several files share, and the files as seen from it."""
+    if len(paths) < 2:
+        return "", [str(path) for path in paths]
+    folder = os.path.commonpath([path.absolute().parent for path in paths])
+    shown = os.path.relpath(folder)
+    inside = [path.absolute().relative_to(folder).as_posix() for path in paths]
+    return ("" if shown == "." else folder if shown.startswith("..") else shown), inside
+
+
+def _balance_table(table: TableOverview, name: str) -> Table:
+    shown = plain_table(f"Level balance of {escape(name)}, % of its labels")
     shown.add_column("skill")
     for level in range(len(table.level_counts[0])):
         shown.add_column(str(level), justify="right")
-    shown.add_column("missing", justify="right")
+    shown.add_column("videos without", justify="right")
     for skill, counts, missing in zip(
         table.skills, table.level_counts, table.missing_labels, strict=True
     ):
@@ -61,18 +76,18 @@ def _label_notes(found: LabelOverview) -> Iterator[str]:
     for table in found.tables:
         if table.missing_files:
             yield (
-                f"[yellow]{len(table.missing_files)} videos of {escape(str(table.path))} are "
+                f"[yellow]{counted(len(table.missing_files), 'file')} of {escape(str(table.path))} "
                 f"missing or empty:[/] {escape(listed(table.missing_files))}"
             )
         if table.duplicates:
             yield (
-                f"[yellow]{len(table.duplicates)} rows of {escape(str(table.path))} are repeated "
-                f"(kept once):[/] {escape(listed(table.duplicates))}"
+                f"[yellow]{counted(len(table.duplicates), 'video')} repeated in "
+                f"{escape(str(table.path))} (kept once):[/] {escape(listed(table.duplicates))}"
             )
     for (first, second), players in found.shared_players.items():
         names = f"{found.tables[first].path} and {found.tables[second].path}"
         yield (
-            f"[bold red]Leak:[/] {len(players)} players are in both {escape(names)}: "
+            f"[bold red]Leak:[/] {counted(len(players), 'player')} in both {escape(names)}: "
             f"{escape(listed(players))}"
         )
     if len(found.tables) > 1 and not found.shared_players:

@@ -21,6 +21,8 @@ from rich.markup import escape
 from basket.console.words import duration
 
 _PLAIN_PROGRESS_S = 5.0
+_WIDE_COLUMNS = 110  # from here on there is room for a bar beside counts, rates and times
+_BAR_COLUMNS = 30
 _PIPED_COLUMNS = 200  # a pipe has no width; a table that wraps is hard to grep
 
 
@@ -55,11 +57,11 @@ class Output:
     def note(self, text: str) -> None:
         """Tell something that is neither a result nor an error."""
         if not self.quiet:
-            self.err.print(escape(text), style="dim", soft_wrap=True)
+            self.err.print(escape(text), style="dim", soft_wrap=_unwrapped(self.err))
 
     def warn(self, text: str) -> None:
         """Tell something a person should act on; shown even when quiet."""
-        self.err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+        self.err.print(f"[yellow]{escape(text)}[/]", soft_wrap=_unwrapped(self.err))
 
     def result(self, document: Mapping[str, Any], *shown: RenderableType) -> None:
         """Print the result of a command: ``document`` as JSON, or what is ``shown``."""
@@ -67,7 +69,7 @@ class Output:
             sys.stdout.write(json.dumps(document, indent=1, default=str, ensure_ascii=False) + "\n")
             return
         for each in shown:
-            self.out.print(each, soft_wrap=isinstance(each, str))
+            self.out.print(each, soft_wrap=isinstance(each, str) and _unwrapped(self.out))
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Report]:
@@ -104,15 +106,21 @@ class Output:
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
+        # Where the line is too long, the details give way: neither the counts nor the time left.
+        wide = self.err.width >= _WIDE_COLUMNS
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[details]}"),
-            TimeElapsedColumn(),
+            *([BarColumn(bar_width=_BAR_COLUMNS)] if wide else []),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn(
+                "{task.fields[details]}",
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            *([TimeElapsedColumn(table_column=Column(no_wrap=True))] if wide else []),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
         )
         with Bar(*columns, console=self.err, transient=True, expand=True) as bar:
             task = bar.add_task(what, total=None, details="")
@@ -132,10 +140,16 @@ class Output:
                 return
             last = now
             left = (now - start) / done * (total - done) if done else None
+            counted = f"{done} of {total} {details}".rstrip()
             rest = f", {duration(left)} left" if left is not None else ""
-            self.err.print(f"{what}: {done} of {total} {details}{rest}", soft_wrap=True)
+            self.err.print(f"{what}: {counted}{rest}", soft_wrap=True)
 
         return report
+
+
+def _unwrapped(console: Console) -> bool:
+    """Whether lines are left as long as they are: a terminal would break them within words."""
+    return not console.is_terminal
 
 
 def _unseen(done: int, total: int, details: str = "") -> None:
@@ -144,6 +158,5 @@ def _unseen(done: int, total: int, details: str = "") -> None:
 
 def print_error(message: str) -> None:
     """Print an error as one readable message on standard error."""
-    Console(stderr=True, highlight=False).print(
-        f"[bold red]error:[/] {escape(message)}", soft_wrap=True
-    )
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=_unwrapped(console))

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from basket.console.scores import labels_of_truth
 from basket.console.tables import plain_table, reasons_table
-from basket.console.words import LISTED, duration
+from basket.console.words import LISTED, counted, duration
 
 if TYPE_CHECKING:
     from basket.predict.predictor import Prediction
@@ -24,11 +24,12 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
     measured = found.calibration
     for video in found.videos[:LISTED]:
         table = plain_table(
-            f"{escape(video.video_id)} ({duration(video.duration_s)}, {video.n_segments} segments)"
+            f"{escape(video.video_id)} ({duration(video.duration_s)}, "
+            f"{counted(video.n_segments, 'segment')})",
+            gap=1,
         )
-        for column in ("group", "skill", "level"):
+        for column in ("skill", "level", "in words"):
             table.add_column(column)
-        table.add_column("in words")
         for level in range(found.run.n_levels):
             table.add_column(f"p({level})", justify="right")
         if measured is not None:
@@ -39,19 +40,26 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
                 [] if measured is None else [f"{measured.at(name, float(proba[level])).share:.0%}"]
             )
             table.add_row(
-                skill.group,
-                escape(name) + ("" if skill.high_is_good else " (low is good)"),
+                escape(name) + ("" if skill.high_is_good else " *"),
                 str(level),
                 skill.level_name(int(level), found.run.n_levels),
                 *(f"[bold]{p:.2f}[/]" if k == level else f"{p:.2f}" for k, p in enumerate(proba)),
                 *right,
             )
         yield table
+        if not all(skill_named(name).high_is_good for name in found.run.skills):
+            yield "* 0 is the best level"
         if video.note:
             yield f"[yellow]{escape(video.note)}[/]"
         strange = verdict(measured, beyond=video.beyond, n_skills=len(found.run.skills))
         if strange != verdict(measured):
-            yield f"[yellow]{strange.headline}. {strange.details[0]}[/]"
+            alone = len(found.videos) == 1
+            how = (
+                f". {strange.details[0]}"
+                if alone
+                else f": {video.beyond} skills beyond all players"
+            )
+            yield f"[yellow]{strange.headline}{how}[/]"
     if len(found.videos) > LISTED:
         yield f"… and {len(found.videos) - LISTED} more videos; --out FILE or --json has them all"
     if found.videos:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from basket.evaluate.report import EvaluationReport
     from basket.heads.persist import Run
 
+#: Least width of names of features: longer ones are folded where the terminal is narrow.
+_FEATURES_COLUMNS = 12
+
 
 def run_document(run: Run) -> dict[str, Any]:
     """A fitted run as plain JSON values: where it is, its settings and its scores."""
@@ -70,7 +73,7 @@ def fit_tables(document: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def evaluation_tables(report: EvaluationReport) -> Iterator[RenderableType]:
     """Scores per run and test set, and everything that was left out of them."""
-    yield from results_tables(report.results())
+    yield from results_tables([*report.results(), *_prior_rows(report)])
     for run in report.runs:
         yield from labels_of_truth(run.description.simulated, run.description.random_weights)
         break
@@ -91,7 +94,7 @@ def results_tables(results: Sequence[Mapping[str, Any]]) -> Iterator[RenderableT
     """Mean scores over the skills: all three on the first test set, accuracy on the others."""
     splits = list(dict.fromkeys(row["split"] for row in results))
     table = plain_table(f"Mean over the skills, on {escape(splits[0])}", gap=1)
-    table.add_column("features", overflow="fold", min_width=20)
+    table.add_column("features", overflow="fold", min_width=_FEATURES_COLUMNS)
     table.add_column("head")
     for column in ("accuracy", "MAE", "QWK", *splits[1:]):
         table.add_column(escape(column.replace("_", " ")), justify="right", max_width=8)
@@ -113,6 +116,19 @@ def results_tables(results: Sequence[Mapping[str, Any]]) -> Iterator[RenderableT
     yield table
     if len(splits) > 1:
         yield f"The columns after QWK are accuracy % on {escape(', '.join(splits[1:]))}."
+
+
+def _prior_rows(report: EvaluationReport) -> list[Mapping[str, Any]]:
+    """What the training labels alone would score, as one more run; once where runs agree."""
+    if any(run.description.head == "prior" for run in report.runs):
+        return []
+    rows: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for run in report.runs:
+        for split, scores in run.splits.items():
+            prior = {name: found.prior_mean for name, found in scores.metrics.items()}
+            row = {"features": "labels alone", "head": "prior", "run": run.description.name}
+            rows.setdefault((split, *prior.values()), {**row, "split": split, **prior})
+    return list(rows.values())
 
 
 def labels_of_truth(simulated: bool, random_weights: bool) -> Iterator[str]:

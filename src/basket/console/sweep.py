@@ -45,11 +45,13 @@ def leaderboard_tables(board: Leaderboard) -> Iterator[RenderableType]:
     words = METRICS[board.metric]
     if board.simulated:
         yield "[yellow]Simulated players: this says nothing about real ones.[/]"
-    table = plain_table(f"Validation, by {words.title}; {board.n_tried} configurations tried")
+    table = plain_table(
+        gap=1, title=f"Validation, by {words.title}; {board.n_tried} configurations tried"
+    )
     for column in ("", "head", "features", "pooling"):
         table.add_column(column, overflow="fold")
     for name in (board.metric, *(name for name in METRICS if name != board.metric)):
-        table.add_column(METRICS[name].title, justify="right")
+        table.add_column(METRICS[name].title, justify="right", no_wrap=True)
     table.add_column("seeds", justify="right")
     table.add_column("s", justify="right")
     for rank, row in enumerate(board.rows[:_SHOWN], start=1):
@@ -57,7 +59,7 @@ def leaderboard_tables(board: Leaderboard) -> Iterator[RenderableType]:
         table.add_row(
             str(rank),
             escape(f"{row.setting.head} {params}".strip()),
-            escape(" + ".join(row.setting.features) or "the only ones"),
+            escape(" + ".join(row.setting.features) or "(only set)"),
             escape(row.setting.pooling),
             f"[bold]{words.text(row.means[board.metric])}[/]"
             f"{_bracketed(row.intervals[board.metric], board.metric)}",

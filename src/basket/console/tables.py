@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 
 def plain_table(
@@ -25,7 +26,8 @@ def plain_table(
         Show the names of the columns.
     """
     return Table(
-        title=title,
+        # On one line, even where the table below it is narrower.
+        title=None if title is None else Text.from_markup(title, overflow="ignore"),
         title_justify="left",
         box=None,
         padding=(0, gap, 0, indent),

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from basket.dataset.layout import parse_reel_name, player_key
 from basket.dataset.skills import N_LEVELS
-from basket.errors import LabelError
+from basket.errors import LabelError, NotThereError
 
 MISSING = -1
 _MISSING_WORDS = frozenset({"", "nan", "na", "none", "null"})
@@ -95,8 +95,10 @@ def read_labels(
 
     Raises
     ------
+    NotThereError
+        No such file.
     LabelError
-        File missing or empty, wrong number of columns, a level that is no whole number in range, a
+        File empty, wrong number of columns, a level that is no whole number in range, a
         path that leaves the video root, one video with two different sets of levels.
     """
     path = Path(path)
@@ -161,9 +163,9 @@ def _read_bytes(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise LabelError(f"There is no label file {path}; check the path") from None
+        raise NotThereError(f"There is no label file {path}; check the path") from None
     except IsADirectoryError:
-        raise LabelError(f"{path} is a folder; name its label files: {path}/*.csv") from None
+        raise NotThereError(f"{path} is a folder; name its label files: {path}/*.csv") from None
     except OSError as error:
         raise LabelError(f"The label file {path} cannot be read: {error.strerror}") from error
     if not raw.strip():
@@ -186,7 +188,7 @@ def _split_rows(path: Path, raw: bytes) -> tuple[list[str], list[tuple[int, list
         raise LabelError(f"{path} is not a CSV file: {error}") from None
     lines = [(number, row) for number, row in lines if any(row)]
     (_, header), rows = lines[0], lines[1:]
-    if not rows:
+    if not rows and not any(_is_number(name) for name in header[1:]):
         raise LabelError(f"{path} has a header and no rows; expected one row per video")
     for number, row in rows:
         if len(row) != len(header):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from basket.errors import LabelError, UsageError
+from basket.errors import LabelError, NotThereError
 
 #: Label files of the data set, by the name of the split.
 SPLIT_FILES: Mapping[str, str] = {
@@ -31,6 +31,8 @@ VIDEO_SUFFIXES = frozenset(
         *(".ts", ".mts", ".m2ts", ".flv", ".wmv", ".3gp", ".ogv"),
     }
 )
+
+_LABEL_FILES = "label files (BASKET_Labels/BASKET/train.csv …)"
 
 #: What ``basket demo`` leaves in the root of the data it makes up.
 SIMULATION_FILE = "simulation.json"
@@ -130,22 +132,78 @@ def find_basket(root: Path | None = None) -> BasketFolder:
     UsageError
         No label file or no season folder there; says which was looked for, and where.
     """
-    named = root or (Path(os.environ["BASKET_ROOT"]) if os.environ.get("BASKET_ROOT") else None)
-    base = named or Path()
-    splits = {name: base / file for name, file in SPLIT_FILES.items() if (base / file).is_file()}
+    base = _base(root)
+    splits = _splits_in(base)
     video_root = next(
         (folder for folder in (base, base / "BASKET", base / "videos") if _has_season(folder)),
         None,
     )
-    if not splits or video_root is None:
-        missing = "label files (BASKET_Labels/BASKET/train.csv …)" if not splits else ""
-        if video_root is None:
-            missing += (" and " if missing else "") + "season folders (18-19/NBA/1_18_19.mp4 …)"
-        raise UsageError(
-            f"No {missing} in {base.resolve()}: run this where BASKET is, set BASKET_ROOT to that "
-            "folder, or name the label files and videos yourself (see --help)"
+    if splits and video_root is not None:
+        return BasketFolder(video_root, splits)
+    missing = [] if splits else [_LABEL_FILES]
+    if video_root is None:
+        missing.append("season folders (18-19/NBA/1_18_19.mp4 …)")
+    raise _not_found(
+        base, " and no ".join(missing), "name videos or label files yourself: VIDEO or --labels CSV"
+    )
+
+
+def find_splits(
+    root: Path | None, *, names: Sequence[str], needed: Sequence[str], option: str
+) -> dict[str, Path]:
+    """BASKET's label files alone: what is cached already needs no video.
+
+    Parameters
+    ----------
+    root : Path, optional
+        Else ``$BASKET_ROOT`` or the current folder.
+    names : sequence of str
+        The splits that are wanted, where they are there.
+    needed : sequence of str
+        Of these at least one must be there.
+    option : str
+        How to name a label file instead, for the message.
+
+    Raises
+    ------
+    UsageError
+        None of the needed ones is there.
+    """
+    base = _base(root)
+    splits = _splits_in(base)
+    if not any(name in splits for name in needed):
+        missing = _LABEL_FILES if not splits else f"label file {SPLIT_FILES[needed[0]]}"
+        raise _not_found(base, missing, f"name a label file yourself: {option}")
+    return {name: splits[name] for name in names if name in splits}
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a video root that is no folder.
+
+    Raises
+    ------
+    NotThereError
+    """
+    if not folder.is_dir():
+        raise NotThereError(
+            f"There is no folder {folder}; --video-root names the folder that the paths in label "
+            "files are relative to"
         )
-    return BasketFolder(video_root, splits)
+
+
+def _base(root: Path | None) -> Path:
+    return root or Path(os.environ.get("BASKET_ROOT") or ".")
+
+
+def _splits_in(base: Path) -> dict[str, Path]:
+    return {name: base / file for name, file in SPLIT_FILES.items() if (base / file).is_file()}
+
+
+def _not_found(base: Path, missing: str, instead: str) -> NotThereError:
+    return NotThereError(
+        f"No {missing} in {base.resolve()}: run this where BASKET is, set BASKET_ROOT to that "
+        f"folder, or {instead}"
+    )
 
 
 def is_simulated(file: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from basket.dataset.labels import LabelTable, guess_video_root, shared_players
-from basket.dataset.layout import parse_reel_name
+from basket.dataset.layout import parse_reel_name, require_folder
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ def overview(tables: Sequence[LabelTable], *, video_root: Path | None = None) ->
     video_root : Path, optional
         Where the videos are; guessed from the files where it is not given.
     """
+    if video_root is not None:
+        require_folder(video_root)
     root = video_root or guess_video_root(tables)
     return LabelOverview(
         video_root=root,

@@ -78,8 +78,8 @@ def run_demo(
     with progress("Filming") as report_progress:
         data = simulate_dataset(
             out / "basket",
-            players=players or DEFAULT_PLAYERS,
-            seconds=seconds or DEFAULT_SECONDS,
+            players=DEFAULT_PLAYERS if players is None else players,
+            seconds=DEFAULT_SECONDS if seconds is None else seconds,
             seed=seed,
             on_progress=lambda done, total: report_progress(done, total, "reels"),
         )

@@ -6,14 +6,16 @@ import math
 from collections.abc import Sequence
 
 from basket.evaluate.metric_words import METRICS, split_title
-from basket.evaluate.results import Comparison, MetricComparison
+from basket.evaluate.results import Comparison, Difference, MetricComparison
 from basket.metrics import HIGHER_IS_BETTER
 
 #: Below this p-value, and with an interval that leaves out zero, a difference is called one.
 _ALPHA = 0.05
 
-#: Comparisons of which every sentence is said.
-_SPELLED_OUT = 2
+_BETTER, _WORSE, _ALIKE = "is better than", "is worse than", "cannot be told apart from"
+
+#: Comparisons of which everything is said.
+SPELLED_OUT = 2
 
 
 def sentences(compared: Comparison) -> list[str]:
@@ -42,31 +44,55 @@ def sentences(compared: Comparison) -> list[str]:
 
 
 def digest(comparisons: Sequence[Comparison]) -> list[str]:
-    """All sentences of one or two comparisons; of more, one sentence on accuracy for each."""
-    each = [sentences(compared) for compared in comparisons]
-    if len(each) <= _SPELLED_OUT:
-        return [sentence for said in each for sentence in said]
-    return [said[0] for said in each if said]
+    """All sentences of one or two comparisons; of more with one first run, one on accuracy."""
+    if len(comparisons) > SPELLED_OUT:
+        return [_at_a_glance(comparisons)]
+    return [sentence for compared in comparisons for sentence in sentences(compared)]
+
+
+def differs(found: Difference) -> bool:
+    """Whether two runs are told apart on one skill, all skills taken into account (Holm)."""
+    return found.p_holm <= _ALPHA
 
 
 def _told_apart(metric: str, compared: Comparison, where: str) -> str:
-    mean = compared.metrics[metric].mean
-    assert mean.interval is not None
-    excludes = mean.interval.low > 0 or mean.interval.high < 0
-    if mean.p > _ALPHA or not excludes:
+    first_is = _verb(metric, compared.metrics[metric].mean)
+    if first_is == _ALIKE:
         return f"{where} cannot be told apart on these players"
-    first_wins = (mean.value > 0) == HIGHER_IS_BETTER[metric]
     better, worse = (
-        (compared.first, compared.second) if first_wins else (compared.second, compared.first)
+        (compared.first, compared.second)
+        if first_is == _BETTER
+        else (compared.second, compared.first)
     )
     return f"{better} is better than {worse} ({split_title(compared.split)})"
+
+
+def _verb(metric: str, mean: Difference) -> str:
+    """What the first run is beside the second."""
+    if mean.interval is None or not mean.p <= _ALPHA:
+        return _ALIKE
+    if mean.interval.low <= 0 <= mean.interval.high:
+        return _ALIKE
+    return _BETTER if (mean.value > 0) == HIGHER_IS_BETTER[metric] else _WORSE
+
+
+def _at_a_glance(comparisons: Sequence[Comparison]) -> str:
+    metric = next(name for name in METRICS if name in comparisons[0].metrics)
+    words, first = METRICS[metric], comparisons[0]
+    others: dict[str, list[str]] = {_BETTER: [], _WORSE: [], _ALIKE: []}
+    for compared in comparisons:
+        mean = compared.metrics[metric].mean
+        change = words.change_text(mean.value)
+        others[_verb(metric, mean)].append(f"{compared.second} ({change})")
+    said = "; it ".join(f"{verb} {', '.join(names)}" for verb, names in others.items() if names)
+    return f"{words.title} on {split_title(first.split)}: {first.first} {said}."
 
 
 def _skills_apart(found: MetricComparison) -> str:
     tested = [each for each in found.per_skill if not math.isnan(each.p_holm)]
     if len(tested) < 2:
         return ""
-    different = sum(each.p_holm <= _ALPHA for each in tested)
+    different = sum(map(differs, tested))
     return (
         f"Taken one by one, {different or 'none'} of {len(tested)} skills "
         f"{'differs' if different == 1 else 'differ'} (Holm, 5%)."

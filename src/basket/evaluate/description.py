@@ -88,7 +88,7 @@ class RunDescription:
     @property
     def feature_names(self) -> str:
         """Names of the feature sets, joined: ``motion + xclip/base-patch32``."""
-        return " + ".join(feature.name for feature in self.features) or "no features"
+        return " + ".join(dict.fromkeys(each.name for each in self.features)) or "no features"
 
     @property
     def feature_keys(self) -> tuple[tuple[str, ...], ...]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.dataset.layout import parse_reel_name, player_key
-from basket.errors import LabelError
+from basket.errors import LabelError, NotThereError
 
 #: Column -> video or player -> value.
 Meta = Mapping[str, Mapping[str, str]]
@@ -56,12 +56,16 @@ def read_meta(path: str | Path) -> dict[str, dict[str, str]]:
 
     Raises
     ------
+    NotThereError
+        No such file.
     LabelError
         The file cannot be read, has no second column, or gives one key two values.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise NotThereError(f"There is no file {path}; --meta names a CSV file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"The table {path} cannot be read: {error}; expected a CSV file") from None
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)

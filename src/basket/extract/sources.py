@@ -13,9 +13,10 @@ from basket.dataset import (
     find_videos,
     guess_video_root,
     read_labels,
+    require_folder,
     resolve_video,
 )
-from basket.errors import LabelError, UsageError
+from basket.errors import NotThereError, UsageError
 from basket.extract.decoding import Source
 
 
@@ -37,12 +38,17 @@ def find_sources(
     Raises
     ------
     UsageError
-        Nothing there, or a named file does not exist.
+        Nothing there, a named file does not exist, or nobody knows where the videos of a label
+        file are.
     LabelError
-        A label file is wrong, or nobody knows where its videos are.
+        A label file is wrong.
     """
     if videos and labels:
-        raise UsageError("Give videos or --labels, not both")
+        again = " ".join(f"--labels {each}" for each in (*labels, *videos))
+        more = f"; for several label files: {again}" if _all_csv(videos) else ""
+        raise UsageError(f"Give videos or --labels, not both{more}")
+    if video_root is not None:
+        require_folder(Path(video_root))
     if videos:
         return _named_sources([Path(each) for each in videos], video_root, say)
     if not labels:
@@ -52,12 +58,16 @@ def find_sources(
     tables = [read_labels(path, video_root=video_root, n_levels=n_levels) for path in labels]
     root = Path(video_root) if video_root is not None else guess_video_root(tables)
     if root is None:
-        raise LabelError(
+        raise UsageError(
             f"None of the first videos listed in {tables[0].path} was found near it; "
             "name the folder the paths are relative to with --video-root"
         )
     ids = dict.fromkeys(name for table in tables for name in table.video_ids)
     return [Source(name, resolve_video(root, name)) for name in ids]
+
+
+def _all_csv(paths: Sequence[str | Path]) -> bool:
+    return all(Path(each).suffix.lower() == ".csv" for each in paths)
 
 
 def _named_sources(
@@ -72,10 +82,12 @@ def _named_sources(
             if others:
                 say(f"{path}: {others} files that are no videos are passed over")
             files += found
+        elif path.suffix.lower() == ".csv":
+            raise UsageError(f"{path} is no video; the videos of a label file: --labels {path}")
         elif path.exists():
             files.append(path)
         else:
-            raise UsageError(f"There is no file or folder {path}")
+            raise NotThereError(f"There is no file or folder {path}")
     if video_root is not None:
         root = Path(video_root)
     else:

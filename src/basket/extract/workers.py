@@ -415,4 +415,7 @@ def _failure(future: ProcessFuture[None] | None) -> BaseException | None:
 
 def _ended_before_it_began(exit_code: int | None = None) -> BasketError:
     code = "" if exit_code is None else f" (exit code {exit_code})"
-    return BasketError(f"A decode process ended before it began{code}; run basket doctor")
+    return BasketError(
+        f"A decode process ended before it began{code}. In a script, do the work under "
+        "`if __name__ == '__main__':`; otherwise run basket doctor"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.errors import IntegrityError, RunError, UsageError
+from basket.heads.calibration import measure
 from basket.heads.combined import COMBINED, CombinedHead
 from basket.heads.decision import DecisionRules
 from basket.heads.held_out import Predictions, predictions_parquet, table_bytes
@@ -32,6 +33,10 @@ Float = npt.NDArray[np.float64]
 #: EM on a handful of weights: steps shrink geometrically, and this is far past the last digit that
 #: matters.
 _STEPS = 500
+
+#: What a run keeps of players that its head has not seen.
+HELD_OUT = "predictions.parquet"
+SET_ASIDE = "calibration.parquet"
 
 
 def combine_runs(
@@ -64,9 +69,9 @@ def combine_runs(
     started = time.perf_counter()
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     _check(loaded)
-    held, probabilities = _shared_predictions(loaded)
+    held, probabilities = _held_out(loaded)
     weights = mixture_weights(probabilities, held.levels)
-    mixed = np.einsum("m,mnsk->nsk", weights, probabilities)
+    mixed = _mixed(weights, probabilities)
     rules = DecisionRules.fit(mixed, held.levels, temperature=calibrate)
     held = Predictions(mixed, held.levels, held.ids, held.groups).calibrated(rules)
     layout = _Layout.of(loaded)
@@ -77,19 +82,25 @@ def combine_runs(
         temperatures=[run.decision.temperatures for run in loaded],
     )
     counts = np.array(loaded[0].config["train"]["level_counts"], dtype=np.float64)
+    skills = loaded[0].skills
+    tried = _set_aside_by_all(loaded, weights, rules)
     # The members were scored on players that none of them had seen, given or folded out.
     split = "val" if "val" in loaded[0].metrics else "out_of_fold"
     files = {
         **head_to_files(head, COMBINED),
         "decision.json": rules.to_json().encode(),
         "metrics.json": (
-            json.dumps({split: score(held, rules, loaded[0].skills, counts)}, indent=2) + "\n"
+            json.dumps({split: score(held, rules, skills, counts)}, indent=2) + "\n"
         ).encode(),
         "training.parquet": _training(loaded),
-        "predictions.parquet": predictions_parquet(held, rules, loaded[0].skills),
+        "predictions.parquet": predictions_parquet(held, rules, skills),
     }
+    if tried is not None:
+        files["calibration.json"] = measure(tried, rules, skills, counts).to_json().encode()
+        files["calibration.parquet"] = predictions_parquet(tried, rules, skills)
     seconds = time.perf_counter() - started
-    publish_run(Path(out), _config(loaded, layout, weights, held, seconds), files)
+    config = _config(loaded, layout, weights, seconds=seconds, held=held, tried=tried)
+    publish_run(Path(out), config, files)
     return load_run(out)
 
 
@@ -160,6 +171,8 @@ class _Layout:
 def _check(runs: Sequence[Run]) -> None:
     if len(runs) < 2:
         raise UsageError("combine needs at least two runs")
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise UsageError("a run is named twice; combine different runs")
     first = runs[0]
     for run in runs[1:]:
         if (run.skills, run.n_levels) != (first.skills, first.n_levels):
@@ -172,20 +185,50 @@ def _check(runs: Sequence[Run]) -> None:
         raise UsageError("runs on segments can only be combined with runs on the same segments")
 
 
-def _shared_predictions(runs: Sequence[Run]) -> tuple[Predictions, Float]:
+def _held_out(runs: Sequence[Run]) -> tuple[Predictions, Float]:
     """Held-out videos that all runs share, and each run's probabilities, (m, n, n_skills, K)."""
-    tables = [_predictions(run) for run in runs]
-    shared = [video for video in tables[0] if all(video in table for table in tables[1:])]
-    if not shared:
+    for run in runs:
+        if not (run.path / HELD_OUT).exists():
+            raise RunError(
+                f"{run.path} has no held-out predictions to choose weights on; fit it with --val"
+            )
+    shared = _shared_predictions(runs, HELD_OUT)
+    if shared is None:
         raise UsageError(
             "the runs have no held-out video in common to choose weights on; fit them with the "
             "same validation labels"
         )
+    return shared
+
+
+def _set_aside_by_all(
+    runs: Sequence[Run], weights: Float, rules: DecisionRules
+) -> Predictions | None:
+    """The mixture's predictions of players whom every run set aside; None where there are none."""
+    if not all((run.path / SET_ASIDE).exists() for run in runs):
+        return None
+    shared = _shared_predictions(runs, SET_ASIDE)
+    if shared is None:
+        return None
+    tried, probabilities = shared
+    return replace(tried, proba=_mixed(weights, probabilities)).calibrated(rules)
+
+
+def _mixed(weights: Float, probabilities: Float) -> Float:
+    return np.asarray(np.einsum("m,mnsk->nsk", weights, probabilities))
+
+
+def _shared_predictions(runs: Sequence[Run], file: str) -> tuple[Predictions, Float] | None:
+    """Videos that a file of each run has, and each run's probabilities, (m, n, n_skills, K)."""
+    tables = [_predictions(run, file) for run in runs]
+    shared = [video for video in tables[0] if all(video in table for table in tables[1:])]
+    if not shared:
+        return None
     first = [tables[0][video] for video in shared]
     levels = np.stack([levels for _, levels, _ in first])
     for run, table in zip(runs[1:], tables[1:], strict=True):
         if not np.array_equal(levels, np.stack([table[video][1] for video in shared])):
-            raise UsageError(f"{run.path} was fitted with other validation labels than the first")
+            raise UsageError(f"{run.path} was fitted with other labels than the first")
     probabilities = np.stack([np.stack([table[video][2] for video in shared]) for table in tables])
     groups = tuple(player for player, _, _ in first)
     return Predictions(probabilities[0], levels, tuple(shared), groups), probabilities
@@ -194,23 +237,19 @@ def _shared_predictions(runs: Sequence[Run]) -> tuple[Predictions, Float]:
 _Row = tuple[str, npt.NDArray[np.int64], Float]
 
 
-def _predictions(run: Run) -> dict[str, _Row]:
-    """Held-out videos of a run: player, levels (n_skills,), probabilities (n_skills, K)."""
+def _predictions(run: Run, file: str) -> dict[str, _Row]:
+    """Videos new to a run: player, levels (n_skills,), probabilities (n_skills, K)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(run.path / "predictions.parquet")
+        table = pq.read_table(run.path / file)
         skills = len(run.skills)
         names = table["video_id"].to_pylist()[::skills]
         players = table["player"].to_pylist()[::skills]
         levels = table["label"].to_numpy().reshape(-1, skills).astype(np.int64)
         proba = np.stack([table[f"p{level}"].to_numpy() for level in range(run.n_levels)], axis=-1)
         proba = proba.reshape(-1, skills, run.n_levels)
-    except FileNotFoundError:
-        raise RunError(
-            f"{run.path} has no held-out predictions to choose weights on; fit it with --val"
-        ) from None
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise IntegrityError(f"the predictions of {run.path} cannot be read: {error}") from error
     return {
@@ -226,7 +265,13 @@ def _training(runs: Sequence[Run]) -> bytes:
 
 
 def _config(
-    runs: Sequence[Run], layout: _Layout, weights: Float, held: Predictions, seconds: float
+    runs: Sequence[Run],
+    layout: _Layout,
+    weights: Float,
+    *,
+    seconds: float,
+    held: Predictions,
+    tried: Predictions | None,
 ) -> Mapping[str, Any]:
     first = runs[0].config
     return {
@@ -245,7 +290,12 @@ def _config(
         "simulated": any(run.config["simulated"] for run in runs),
         "labels": first["labels"],
         "train": first["train"],
-        "val": {"n_videos": len(held.ids), "n_players": len(set(held.groups)), "left_out": {}},
+        "val": {**_counts(held), "left_out": {}},
+        "set_aside": None if tried is None else _counts(tried),
         "seconds": {"combine": round(seconds, 4)},
         "versions": first["versions"],
     }
+
+
+def _counts(predictions: Predictions) -> dict[str, int]:
+    return {"n_videos": len(predictions.ids), "n_players": len(set(predictions.groups))}

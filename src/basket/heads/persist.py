@@ -22,7 +22,7 @@ import numpy.typing as npt
 from basket.cache.durable import fsync_folder, write_new
 from basket.cache.features import RaggedFeatures
 from basket.cache.fingerprint import FeatureSetSpec
-from basket.errors import BasketError, IntegrityError, RunError
+from basket.errors import BasketError, IntegrityError, NotThereError, RunError, UsageError
 from basket.heads.decision import DecisionRules
 from basket.heads.pooling import canonical, parse_poolings
 from basket.heads.stored_head import head_from_files
@@ -250,10 +250,10 @@ def check_free(out: Path) -> None:
 
     Raises
     ------
-    RunError
+    UsageError
     """
     if out.exists():
-        raise RunError(f"{out} exists already; choose another folder or remove it")
+        raise UsageError(f"{out} exists already; choose another folder or remove it")
 
 
 def publish_run(out: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
@@ -300,7 +300,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads((folder / "run.json").read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{folder} is no run folder: it has no run.json") from None
+        raise NotThereError(
+            f"{folder} is no run folder: it has no run.json; name one that basket fit-head made"
+        ) from None
     except OSError as error:
         raise RunError(f"{folder / 'run.json'} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

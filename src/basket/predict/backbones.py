@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from basket.dataset.prompts import PromptBank, default_bank
-from basket.errors import IdentityError, UsageError, WeightsError
+from basket.errors import IdentityError, NotThereError, UsageError, WeightsError
 from basket.extract.backbones import CATALOGUE, Backbone, load_backbone, weights_by_model
 from basket.extract.pipeline import feature_set_spec
 from basket.extract.segments import SegmentPlan
@@ -80,7 +80,9 @@ def _load(
             streams=tuple(dict.fromkeys(stream.partition("@")[0] for stream in spec.streams)),
             prompts=_bank(spec.prompts_sha256, prompts, run),
         )
-    except WeightsError as error:
+    except (NotThereError, WeightsError) as error:
+        if isinstance(error, NotThereError) and spec.backbone in weights:
+            raise  # what was named now, not what the run recorded
         recorded = spec.notes.get("checkpoint") or spec.backbone
         revision = spec.notes.get("revision")
         raise WeightsError(

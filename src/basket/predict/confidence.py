@@ -61,7 +61,10 @@ def _details(calibration: Calibration | None) -> tuple[str, ...]:
     if calibration is None or not calibration.overall.ratings:
         return (
             "No players were set aside when it was fitted: the percentages are its own view.",
-            "Fit it again with basket fit-head to have them checked.",
+            (
+                "Fit it with 20 training players or more to have them checked; of a combined run, "
+                "fit all members with one --seed."
+            ),
         )
     overall = calibration.overall
     low, high = overall.interval

@@ -229,9 +229,10 @@ class Gathering:
 
     def _device(self) -> tuple[str, str]:
         """Device and precision; looking for a GPU imports torch, so only for networks."""
-        if any(each.spec.weights_sha256 for each in self.run.feature_sets):
-            return choose_device(self.device, self.precision)
-        return "cpu", "fp32"
+        network = any(each.spec.weights_sha256 for each in self.run.feature_sets)
+        device = self.device if network or self.device != "auto" else "cpu"
+        chosen = choose_device(device, self.precision)
+        return chosen if network else ("cpu", "fp32")
 
     def _too_short(self, row: VideoRow) -> str:
         window_s = SegmentPlan.from_json(self.run.feature_sets[0].spec.plan).window_s

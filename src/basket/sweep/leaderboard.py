@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from basket.errors import RunError
+from basket.errors import NotThereError, RunError
 from basket.evaluate.bootstrap import Interval, percentile_interval
 from basket.metrics import CONFUSION_METRICS, HIGHER_IS_BETTER
 from basket.notebook import html_table
@@ -198,16 +198,22 @@ def read_sweep_file(folder: Path) -> dict[str, Any]:
 
     Raises
     ------
+    NotThereError
+        None is there.
     RunError
-        None is there, or it is of another version.
+        It cannot be read, or is of another version.
     """
     path = folder / SWEEP_FILE
     try:
         about: dict[str, Any] = json.loads(path.read_bytes())
         found = (about["format"], about["version"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotThereError(
+            f"{folder} is no sweep: it has no {SWEEP_FILE}; name a folder that basket sweep wrote"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{folder} is no sweep ({error}); name a folder that basket sweep wrote"
+            f"{path} cannot be read ({error}); name a folder that basket sweep wrote"
         ) from None
     if found != (SWEEP_FORMAT, SWEEP_VERSION):
         raise RunError(f"{path} is {found}, expected {(SWEEP_FORMAT, SWEEP_VERSION)}")

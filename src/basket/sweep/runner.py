@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -275,6 +276,8 @@ def _start_worker(data: SweepData, folder: Path, threads: int, parent: int) -> N
     threadpool_limits: Any = import_module("threadpoolctl").threadpool_limits
 
     global _worker
+    # Ctrl-C reaches the workers too: they end at once and without a word, as records are whole.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch and LightGBM when they come
     threadpool_limits(threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from basket.errors import UsageError
+from basket.errors import NotThereError, UsageError
 from basket.heads.pooling import parse_poolings
 from basket.heads.table import HEADS
 from basket.metrics import CONFUSION_METRICS
@@ -208,6 +208,10 @@ def read_space(path: str | Path) -> Space:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotThereError(
+            f"There is no specification {path}; name a YAML file, or use flags such as --head"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The specification {path} cannot be read: {error}") from None
     return parse_spec(text, origin=str(path))

@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 _TESTED = "tested.json"
 
 
-def chosen_run(best: Row, board: Leaderboard, loaded: Loaded, folder: Path, say: Say) -> Run:
-    """The best configuration as a run folder, fitted with its first seed; made once."""
+def chosen_run(
+    best: Row, board: Leaderboard, loaded: Loaded, folder: Path, *, aside: float, say: Say
+) -> Run:
+    """The best configuration as a run folder, fitted with its first seed; made once.
+
+    ``aside`` is the share of the training players kept apart to measure how often it is right.
+    """
     from basket.heads.fit import fit_run
     from basket.heads.persist import load_run
     from basket.sweep.records import record_key
 
     setting = best.setting
-    out = folder / "chosen" / record_key(setting, loaded.digest(setting.features))[:12]
+    key = record_key(setting, loaded.digest(setting.features))
+    out = folder / "chosen" / hashlib.sha256(f"{key} {aside:g}".encode()).hexdigest()[:12]
     if out.exists():
         return load_run(out)
     say(f"Chosen of {board.n_tried} configurations by {board.metric}; fitting it into {out}")
@@ -41,6 +47,7 @@ def chosen_run(best: Row, board: Leaderboard, loaded: Loaded, folder: Path, say:
         head=setting.head,
         params=setting.parameters,
         seed=setting.seed,
+        aside=aside,
         pooling=setting.pooling,
         feature_sets=[
             {"name": each.name, "stream": stream, "spec": each.spec}

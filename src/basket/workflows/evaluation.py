@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import LabelTable, find_basket, read_labels
+from basket.dataset import SPLIT_FILES, LabelTable, find_splits, read_labels
 from basket.errors import RunError, UsageError
 from basket.workflows.common import PathLike, Say, silent, tell_left_out
 
@@ -33,6 +33,7 @@ def evaluate_run(
     primary_reason: str = "",
     sections: Callable[[EvaluationReport], Sequence[tuple[str, str]]] | None = None,
     say: Say = silent,
+    on_stage: Say | None = None,
 ) -> EvaluationReport:
     """Score fitted runs on test sets, beside the prior-only baseline, and compare them in pairs.
 
@@ -53,6 +54,8 @@ def evaluate_run(
         For the report; see :func:`basket.evaluate.report.assemble_report`.
     say : callable
         Receives sentences about what was left out.
+    on_stage : callable, optional
+        Told the name of each stage as it begins.
 
     Raises
     ------
@@ -72,10 +75,9 @@ def evaluate_run(
     if not loaded:
         raise UsageError("Name at least one run folder")
     if not tests:
-        splits = find_basket(None if video_root is None else Path(video_root)).splits
-        tests = {name: path for name, path in splits.items() if name not in ("train", "val")}
-        if not tests:
-            raise UsageError("BASKET's test.csv is not there; name a test set: --test NAME=CSV")
+        root = None if video_root is None else Path(video_root)
+        names = [name for name in SPLIT_FILES if name not in ("train", "val")]
+        tests = find_splits(root, names=names, needed=names, option="--test NAME=CSV")
         say(f"Test sets: {', '.join(tests)}")
     reports = []
     known = None if meta is None else read_meta(meta)
@@ -86,6 +88,7 @@ def evaluate_run(
         sources = sources_of_run(_cache_of(run, cache), run)
         splits_of_run = {}
         for name, path in tests.items():
+            (on_stage or silent)(f"{run.path.name} on {name}")
             # Runs on the same features share the pooled matrix.
             key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
             if key not in matrices:
@@ -112,6 +115,8 @@ def evaluate_run(
                 references=protocol.references_for(table, simulated=about.simulated),
             )
         reports.append(RunReport(describe_run(run), splits_of_run))
+    if len(reports) > 1:
+        (on_stage or silent)("comparing runs")
     assembled = assemble_report(
         reports,
         skills=loaded[0].skills,
@@ -156,7 +161,7 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
     from basket.cache import open_cache
 
     path = Path(cache) if cache is not None else Path(run.config["labels"]["cache"])
-    if not path.exists():
+    if cache is None and not path.exists():
         raise RunError(
             f"The cache {path} that run {run.path} was fitted from is not there; name one that has "
             "its features with --cache"

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import N_LEVELS, find_basket, is_simulated, read_labels
-from basket.errors import UsageError
+from basket.dataset import N_LEVELS, find_splits, is_simulated, read_labels
 from basket.workflows.common import (
     DEFAULT_CACHE,
     PathLike,
@@ -93,10 +92,9 @@ def fit_head(
         check_free(Path(out))
     aside = DEFAULT_SHARE if set_aside is None else set_aside
     if train is None:
-        found = find_basket(None if video_root is None else Path(video_root))
-        if "train" not in found.splits:
-            raise UsageError("BASKET's train.csv is not there; name a label file with --train")
-        train, val = found.splits["train"], val or found.splits.get("val")
+        root = None if video_root is None else Path(video_root)
+        found = find_splits(root, names=("train", "val"), needed=("train",), option="--train CSV")
+        train, val = found["train"], val or found.get("val")
         say(f"Labels: {train}" + (f" and {val}" if val else ""))
     sources = sources_by_name(open_cache(cache), features)
     say(f"Features: {', '.join(f'{each.name} ({stream})' for each, stream in sources)}")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from basket.errors import UsageError, WeightsError
+from basket.errors import NotThereError, UsageError, WeightsError
 from basket.extract.backbones import CATALOGUE, load_backbone
 from basket.extract.backbones.weights import locate
 
@@ -13,7 +13,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def refused(name, folder, *words):
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises((NotThereError, WeightsError)) as caught:
         load_backbone(name, weights=folder)
     message = str(caught.value)
     assert "\n" not in message
@@ -233,7 +233,8 @@ class TestHub:
     [
         ({"precision": "fp16"}, "needs a GPU"),
         ({"precision": "int8"}, "one of auto, fp32"),
-        ({"device": "abacus"}, "not available"),
+        ({"device": "abacus"}, "--device is auto"),
+        ({"device": "cuda:9"}, "not available"),
         ({"streams": ("layer-3",)}, "'layer-2'"),
     ],
 )

@@ -69,5 +69,5 @@ def resolve(name: str) -> Checkpoint:
     if family in BACKBONES and family not in ours:
         return Checkpoint(name=name, family=family)
     known = [*ALIASES, *CATALOGUE, *(key for key in BACKBONES if key not in ours)]
-    hint = nearest(name, known) or ";"
-    raise UsageError(f"unknown model {name!r}{hint} Known: {', '.join(known)}")
+    hint = nearest(name, known) or f"; known are {', '.join(ALIASES)}."
+    raise UsageError(f"unknown model {name!r}{hint} All of them: basket models")

@@ -19,8 +19,6 @@ from basket.extract.device import choose_device
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-
 
 def resolve_device(device: str, precision: str) -> tuple[torch.device, torch.dtype]:
     """Device and number format to run in.
@@ -38,8 +36,6 @@ def resolve_device(device: str, precision: str) -> tuple[torch.device, torch.dty
     """
     import torch
 
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     device, precision = choose_device(device, precision)
     try:
         place = torch.device(device)

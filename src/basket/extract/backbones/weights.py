@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from basket.errors import WeightsError
+from basket.errors import NotThereError, WeightsError
 from basket.extract.backbones.catalogue import Checkpoint
 
 CONFIG = "config.json"
@@ -21,6 +21,10 @@ PREPROCESSOR = "preprocessor_config.json"
 #: What checkpoints that came with a video processor (V-JEPA 2) call the same file.
 VIDEO_PREPROCESSOR = "video_preprocessor_config.json"
 SINGLE = "model.safetensors"
+_WHOLE = (
+    f"a checkpoint folder needs {CONFIG}, {SINGLE} (or its shards) and {PREPROCESSOR}: name "
+    "or copy the whole folder"
+)
 INDEX = "model.safetensors.index.json"
 
 #: Written into config.json by whoever saves weights that were never trained.
@@ -98,18 +102,22 @@ def locate(
 
     Raises
     ------
+    NotThereError
+        No such folder, or one without a checkpoint.
     WeightsError
-        Nothing there, files missing, pickled weights only, or the hub cannot be reached and no
+        Files missing, pickled weights only, or the hub cannot be reached and no
         copy is cached. ``HF_HOME`` and ``HF_HUB_OFFLINE`` are honoured.
     """
     folder = Path(weights).expanduser() if weights is not None else None
     if folder is not None and folder.is_dir():
+        if not (folder / CONFIG).exists():
+            raise NotThereError(f"{weights} is no checkpoint folder: it has no {CONFIG}; {_WHOLE}")
         return _checked(folder, checkpoint, origin=str(weights), revision="")
     repo = checkpoint.repo if weights is None else str(weights)
     if not _REPOSITORY.fullmatch(repo):
-        raise WeightsError(
-            f"no folder {repo!r}; expected a folder with {CONFIG}, {SINGLE} and {PREPROCESSOR}, or "
-            "a hub repository such as MCG-NJU/videomae-base"
+        raise NotThereError(
+            f"There is no folder {repo!r}; expected one with {CONFIG}, {SINGLE} and "
+            f"{PREPROCESSOR}, or a hub repository such as MCG-NJU/videomae-base"
         )
     pinned = checkpoint.revision if repo == checkpoint.repo else ""
     path = _download(repo, revision or pinned or "main", text=text)
@@ -162,10 +170,7 @@ def _read_json(path: Path, name: str, origin: str) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightsError(
-            f"{origin} has no {name}; a checkpoint folder needs {CONFIG}, {SINGLE} (or its shards) "
-            f"and {PREPROCESSOR}: copy the whole folder"
-        ) from None
+        raise WeightsError(f"{origin} has no {name}; {_WHOLE}") from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{file} cannot be read as JSON ({error}); copy it again") from error
     if not isinstance(document, dict):
