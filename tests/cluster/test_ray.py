@@ -21,7 +21,7 @@ from basket.extract.recipe import BackboneRecipe
 from basket.extract.signals import request_stop
 from basket.extract.workers import WorkerLimits
 
-from .conftest import HERE, PLAN, assert_same
+from .conftest import PLAN, assert_same, python_path
 
 
 def setup_for(cache, decoder="pyav"):
@@ -110,7 +110,7 @@ def start_driver(cache, folder, address):
     arguments = ["extract", str(folder), "--model", "motion", "--cache", str(cache)]
     arguments += ["--window", "1.5", "--decoder", "cluster_decoders:open_telling"]
     arguments += ["--engine", "ray", "--ray-address", address, "--workers", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "basket", *arguments],
         env=environment,
@@ -142,8 +142,9 @@ def ordeal(cache, folder, address, *, rounds, seed):
         wait_for(lambda goal=enough: log.exists() and n_shards(cache) >= goal, driver)
         victims = ("actor", "driver", "both")[turn % 3]
         if victims != "driver" and log.exists():
+            served = [line.split()[0] for line in log.read_text().splitlines()]
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(chance.choice(log.read_text().split())), signal.SIGKILL)
+                os.kill(int(chance.choice(served)), signal.SIGKILL)
         if victims != "actor":
             driver.kill()
         _, errors = driver.communicate(timeout=280)
