@@ -4,18 +4,21 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from basket.cache import open_cache, verify
 from basket.cache.progress import progress_of
-from basket.errors import Interrupted
+from basket.errors import Interrupted, UsageError
+from basket.extract import ray_cluster as ray_cluster_module
 from basket.extract.decoding import Source
 from basket.extract.ray_actor import ActorSetup
-from basket.extract.ray_cluster import RayCluster
+from basket.extract.ray_cluster import RayCluster, connected
 from basket.extract.ray_engine import extract_on_ray
 from basket.extract.recipe import BackboneRecipe
 from basket.extract.signals import request_stop
@@ -175,3 +178,24 @@ def test_no_cluster_is_one_sentence(tmp_path):
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "No Ray cluster can be reached at 127.0.0.1:1" in said.stdout
     assert len(said.stdout.splitlines()) == 1
+
+
+def test_a_cluster_that_lets_nobody_in_is_told_apart_from_none(monkeypatch):
+    class RayError(Exception):
+        pass
+
+    def init(**_):
+        raise RayError("Authentication token is missing or incorrect\nand much more")
+
+    ray = SimpleNamespace(
+        is_initialized=lambda: False, init=init, exceptions=SimpleNamespace(RayError=RayError)
+    )
+    monkeypatch.setattr(ray_cluster_module, "import_ray", lambda: ray)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UsageError) as told, connected(address):
+            pass
+    said = str(told.value)
+    assert f"at {address} (Authentication token is missing or incorrect);" in said
+    assert "RAY_AUTH_MODE=token" in said
+    assert "ray start --head" not in said
