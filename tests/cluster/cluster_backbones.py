@@ -46,6 +46,24 @@ class TellsDevice(TellsProcess):
         return {"pooled": np.tile(np.float32([self._number, os.getpid()]), (len(clips), 1))}
 
 
+class DiffersByDevice(TellsDevice):
+    """Somebody changed the weights between one load and the next."""
+
+    def __init__(self, checkpoint=None, *, device="cpu", **_options):
+        super().__init__(device=device)
+        self.spec = replace(TellsDevice.spec, weights_sha256=f"{self._number:064}")
+
+
+class FailsToEmbed(TellsProcess):
+    def embed(self, clips):
+        raise ValueError(f"{len(clips)} clips of a kind that it does not know")
+
+
+class DiesLoading:
+    def __init__(self, checkpoint=None, **_options):
+        os._exit(3)
+
+
 class HasNoWeights:
     def __init__(self, checkpoint=None, **_options):
         raise WeightsError("weights are needed and there are none")

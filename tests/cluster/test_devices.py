@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from basket.cache import open_cache
-from basket.errors import BasketError, UsageError, WeightsError
+from basket.errors import BasketError, IdentityError, UsageError, WeightsError
 from basket.extract.devices import device_list, forward_processes
 from basket.extract.engines import run_extraction
 from basket.extract.recipe import BackboneRecipe
@@ -82,6 +82,33 @@ def test_backbones_that_cannot_be_loaded_are_told_as_here(decoders_and_backbones
     recipe = BackboneRecipe(("cluster_backbones:HasNoWeights",))
     with pytest.raises(WeightsError, match="there are none"), forward_processes(recipe, ["cpu"]):
         pass
+
+
+def test_a_process_that_dies_while_it_loads_is_told_with_its_exit_code(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:DiesLoading",))
+    with (
+        pytest.raises(BasketError, match=r"on cpu died \(exit code 3"),
+        forward_processes(recipe, ["cpu"]),
+    ):
+        pass
+
+
+def test_devices_with_different_weights_are_refused(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:DiffersByDevice",))
+    with (
+        pytest.raises(IdentityError, match="cuda:0 and cuda:1 have loaded different"),
+        forward_processes(recipe, ["cuda:0", "cuda:1"]),
+    ):
+        pass
+
+
+def test_a_batch_that_fails_is_told_and_does_not_end_the_process(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:FailsToEmbed",))
+    with forward_processes(recipe, ["cpu"], batch_size=4) as (_, embedders):
+        for n in (1, 3):  # memory grows with the batch
+            clips = np.zeros((n, 1, 2, 8, 8, 3), np.uint8)
+            with pytest.raises(BasketError, match=f"on cpu failed: ValueError.'{n} clips of"):
+                embedders.calls[0](0, [clips])
 
 
 @pytest.mark.parametrize(

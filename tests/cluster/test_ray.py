@@ -65,7 +65,7 @@ def test_two_actors_give_what_one_process_gives(tmp_path, ray_cluster, sources, 
     assert set(features.failed) == {"bad.mp4"}
     assert_same(features, straight)
     # Nothing is done twice, and nobody is said to be at work any more.
-    again = run_on_ray(cache, sources)
+    again = extract_on_ray(sources, setup=setup_for(cache), cluster=RayCluster(actors=1), workers=1)
     assert (again.done, again.already_there) == (0, len(sources))
     assert not list((features.path / "progress").glob("*"))
 
