@@ -1,4 +1,4 @@
-"""Backbones whose features tell which process made them, or that cannot be loaded."""
+"""Backbones whose features tell which process or device made them, or that cannot be loaded."""
 
 import os
 from dataclasses import replace
@@ -30,6 +30,38 @@ class Constant(TellsProcess):
 
     def embed(self, clips):
         return {"pooled": np.ones((len(clips), 1), np.float32)}
+
+
+class TellsDevice(TellsProcess):
+    """Stands for a network on a GPU: each row is the number of the device, and the process."""
+
+    spec = replace(
+        TellsProcess.spec, family="tells-device", name="tells-device", streams={"pooled": 2}
+    )
+
+    def __init__(self, checkpoint=None, *, device="cpu", **_options):
+        self._number = int(device.removeprefix("cuda:"))
+
+    def embed(self, clips):
+        return {"pooled": np.tile(np.float32([self._number, os.getpid()]), (len(clips), 1))}
+
+
+class DiffersByDevice(TellsDevice):
+    """Somebody changed the weights between one load and the next."""
+
+    def __init__(self, checkpoint=None, *, device="cpu", **_options):
+        super().__init__(device=device)
+        self.spec = replace(TellsDevice.spec, weights_sha256=f"{self._number:064}")
+
+
+class FailsToEmbed(TellsProcess):
+    def embed(self, clips):
+        raise ValueError(f"{len(clips)} clips of a kind that it does not know")
+
+
+class DiesLoading:
+    def __init__(self, checkpoint=None, **_options):
+        os._exit(3)
 
 
 class HasNoWeights:

@@ -1,4 +1,4 @@
-"""Decoders that tell which actor they work for, or kill it, as the name of the file says."""
+"""Decoders that tell which process they work for, or kill it, as the name of the file says."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from basket.extract.decode.pyav import open_pyav
 
 @contextmanager
 def open_telling(path, *, threads=1):
-    """Note the process that this one decodes for, then decode."""
+    """Note the process that this one decodes for, and this one, then decode."""
     with (path.parent / "served.log").open("a") as log:
-        log.write(f"{os.getppid()}\n")
+        log.write(f"{os.getppid()} {os.getpid()}\n")
     with open_pyav(path, threads=threads) as video:
         yield video
 

@@ -17,6 +17,11 @@ HERE = Path(__file__).parent
 N_REELS = 12
 
 
+def python_path():
+    """``PYTHONPATH`` of processes that import the modules beside this one by name."""
+    return os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+
+
 def pytest_collection_modifyitems(config, items):
     # One process of pytest-xdist runs them all: each would start a cluster of its own.
     for item in items if config.pluginmanager.hasplugin("xdist") else ():
@@ -55,7 +60,7 @@ def ray_cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = pytest.importorskip("ray")
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(HERE)  # of the nodes: actors import the decoders there
+    os.environ["PYTHONPATH"] = python_path()  # of the nodes: actors import the decoders there
     ray.init(
         address="local",
         num_cpus=2,

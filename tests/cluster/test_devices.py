@@ -2,17 +2,18 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from basket.cache import open_cache
-from basket.errors import BasketError, UsageError, WeightsError
+from basket.errors import BasketError, IdentityError, UsageError, WeightsError
 from basket.extract.devices import device_list, forward_processes
 from basket.extract.engines import run_extraction
 from basket.extract.recipe import BackboneRecipe
 
-from .conftest import PLAN, assert_same
+from .conftest import PLAN, assert_same, python_path
 
 
 def test_two_devices_give_what_one_gives(tmp_path, sources, reels):
@@ -29,6 +30,36 @@ def test_two_devices_give_what_one_gives(tmp_path, sources, reels):
     features = open_cache(tmp_path / "cache")["motion"]
     assert_same(features, straight)
     assert features.row("0.mp4").provenance["device"] == "cpu"
+
+
+def test_a_list_of_gpus_is_one_process_each_and_one_pool_of_decoders(
+    tmp_path, sources, decoders_and_backbones, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", python_path())  # decode processes import the decoder by name
+    here = tmp_path / "reels"
+    here.mkdir()
+    for source in sources:
+        os.link(source.path, here / source.video_id)
+    cache = tmp_path / "cache"
+    run_extraction(
+        [replace(source, path=here / source.video_id) for source in sources],
+        recipe=BackboneRecipe(("cluster_backbones:TellsDevice",), device="cuda:0,1"),
+        plan=PLAN,
+        cache=cache,
+        decoder="cluster_decoders:open_telling",
+        workers=2,
+        batch_size=1,
+    )
+    (name,) = open_cache(cache).feature_sets
+    features = open_cache(cache)[name]
+    rows = np.concatenate([features.read(each).features["pooled"] for each in features.video_ids])
+    assert len(features.video_ids) == len(sources)
+    assert set(rows[:, 0].tolist()) == {0.0, 1.0}
+    assert {features.row(each).provenance["device"] for each in features.video_ids} == {"cuda"}
+    # Whatever the device, the parent's own two processes decoded it.
+    told = [line.split() for line in (here / "served.log").read_text().splitlines()]
+    assert {parent for parent, _ in told} == {str(os.getpid())}
+    assert 1 <= len({pid for _, pid in told}) <= 2
 
 
 def test_every_device_takes_part_and_a_dead_one_is_told_in_a_sentence(decoders_and_backbones):
@@ -51,6 +82,33 @@ def test_backbones_that_cannot_be_loaded_are_told_as_here(decoders_and_backbones
     recipe = BackboneRecipe(("cluster_backbones:HasNoWeights",))
     with pytest.raises(WeightsError, match="there are none"), forward_processes(recipe, ["cpu"]):
         pass
+
+
+def test_a_process_that_dies_while_it_loads_is_told_with_its_exit_code(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:DiesLoading",))
+    with (
+        pytest.raises(BasketError, match=r"on cpu died \(exit code 3"),
+        forward_processes(recipe, ["cpu"]),
+    ):
+        pass
+
+
+def test_devices_with_different_weights_are_refused(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:DiffersByDevice",))
+    with (
+        pytest.raises(IdentityError, match="cuda:0 and cuda:1 have loaded different"),
+        forward_processes(recipe, ["cuda:0", "cuda:1"]),
+    ):
+        pass
+
+
+def test_a_batch_that_fails_is_told_and_does_not_end_the_process(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:FailsToEmbed",))
+    with forward_processes(recipe, ["cpu"], batch_size=4) as (_, embedders):
+        for n in (1, 3):  # memory grows with the batch
+            clips = np.zeros((n, 1, 2, 8, 8, 3), np.uint8)
+            with pytest.raises(BasketError, match=f"on cpu failed: ValueError.'{n} clips of"):
+                embedders.calls[0](0, [clips])
 
 
 @pytest.mark.parametrize(

@@ -4,24 +4,27 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from basket.cache import open_cache, verify
 from basket.cache.progress import progress_of
-from basket.errors import Interrupted
+from basket.errors import Interrupted, UsageError
+from basket.extract import ray_cluster as ray_cluster_module
 from basket.extract.decoding import Source
 from basket.extract.ray_actor import ActorSetup
-from basket.extract.ray_cluster import RayCluster
+from basket.extract.ray_cluster import RayCluster, connected
 from basket.extract.ray_engine import extract_on_ray
 from basket.extract.recipe import BackboneRecipe
 from basket.extract.signals import request_stop
 from basket.extract.workers import WorkerLimits
 
-from .conftest import HERE, PLAN, assert_same
+from .conftest import PLAN, assert_same, python_path
 
 
 def setup_for(cache, decoder="pyav"):
@@ -62,7 +65,7 @@ def test_two_actors_give_what_one_process_gives(tmp_path, ray_cluster, sources, 
     assert set(features.failed) == {"bad.mp4"}
     assert_same(features, straight)
     # Nothing is done twice, and nobody is said to be at work any more.
-    again = run_on_ray(cache, sources)
+    again = extract_on_ray(sources, setup=setup_for(cache), cluster=RayCluster(actors=1), workers=1)
     assert (again.done, again.already_there) == (0, len(sources))
     assert not list((features.path / "progress").glob("*"))
 
@@ -110,7 +113,7 @@ def start_driver(cache, folder, address):
     arguments = ["extract", str(folder), "--model", "motion", "--cache", str(cache)]
     arguments += ["--window", "1.5", "--decoder", "cluster_decoders:open_telling"]
     arguments += ["--engine", "ray", "--ray-address", address, "--workers", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "basket", *arguments],
         env=environment,
@@ -142,8 +145,9 @@ def ordeal(cache, folder, address, *, rounds, seed):
         wait_for(lambda goal=enough: log.exists() and n_shards(cache) >= goal, driver)
         victims = ("actor", "driver", "both")[turn % 3]
         if victims != "driver" and log.exists():
+            served = [line.split()[0] for line in log.read_text().splitlines()]
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(chance.choice(log.read_text().split())), signal.SIGKILL)
+                os.kill(int(chance.choice(served)), signal.SIGKILL)
         if victims != "actor":
             driver.kill()
         _, errors = driver.communicate(timeout=280)
@@ -174,3 +178,24 @@ def test_no_cluster_is_one_sentence(tmp_path):
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "No Ray cluster can be reached at 127.0.0.1:1" in said.stdout
     assert len(said.stdout.splitlines()) == 1
+
+
+def test_a_cluster_that_lets_nobody_in_is_told_apart_from_none(monkeypatch):
+    class RayError(Exception):
+        pass
+
+    def init(**_):
+        raise RayError("Authentication token is missing or incorrect\nand much more")
+
+    ray = SimpleNamespace(
+        is_initialized=lambda: False, init=init, exceptions=SimpleNamespace(RayError=RayError)
+    )
+    monkeypatch.setattr(ray_cluster_module, "import_ray", lambda: ray)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UsageError) as told, connected(address):
+            pass
+    said = str(told.value)
+    assert f"at {address} (Authentication token is missing or incorrect);" in said
+    assert "RAY_AUTH_MODE=token" in said
+    assert "ray start --head" not in said

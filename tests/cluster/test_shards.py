@@ -8,7 +8,7 @@ from basket.cache import open_cache, verify
 from basket.extract.decoding import Source
 from basket.extract.sources import share_of
 
-from .conftest import HERE, N_REELS
+from .conftest import N_REELS, python_path
 
 PARTS = 4
 
@@ -20,7 +20,7 @@ def start(folder, cache, part):
     arguments += ["--workers", "1", "--shard", f"{part}/{PARTS}"]
     return subprocess.Popen(
         [sys.executable, "-m", "basket", *arguments],
-        env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
     )
 

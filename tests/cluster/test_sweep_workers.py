@@ -8,7 +8,9 @@ import pytest
 
 from basket.cli import run
 from basket.errors import UsageError
-from basket.sweep import HeadSpace, Search, Space
+from basket.sweep import HeadSpace, Search, Setting, Space
+from basket.sweep.data import SweepData
+from basket.sweep.workers import take_part
 from basket.workflows import run_sweep
 
 from ..sweep.conftest import court  # noqa: F401 - the fixture
@@ -53,6 +55,14 @@ def test_worker_on_the_command_line(tmp_path, court, capsys):  # noqa: F811
     what = ["--features", "good", "--head", "prior", "--out", out, "--json"]
     assert run(["sweep", "--worker", *what, *files]) == 0
     assert json.loads(capsys.readouterr().out)["run"] is None
+
+
+def test_a_helper_of_another_version_says_so_and_leaves_no_record(tmp_path):
+    # It must not come so far as to open the data.
+    data = SweepData(tmp_path / "cache", tmp_path / "train.csv")
+    with pytest.raises(UsageError, match=r"another version of basket .* than the sweep \(0\.0\+x"):
+        take_part([Setting((), "mean", "all", "prior")], data, tmp_path, {}, "0.0+x")
+    assert not (tmp_path / "records").exists()
 
 
 def test_helpers_on_ray_leave_the_same_records(tmp_path, court, ray_cluster):  # noqa: F811

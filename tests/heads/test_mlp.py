@@ -9,6 +9,7 @@ from basket.errors import UsageError
 from basket.heads import link, make_head
 from basket.heads.mlp import LOSSES
 from basket.heads.mlp_losses import OUTPUTS
+from basket.heads.mlp_pack import Pack
 from basket.heads.together import fit_many
 
 # Exact in single precision, in which networks keep their thresholds.
@@ -124,6 +125,35 @@ def test_a_packed_network_is_the_network_trained_alone(params, data):
         assert packed.best_epoch_ == single.best_epoch_
         assert packed.predict_proba(X) == pytest.approx(single.predict_proba(X), abs=1e-5)
     assert np.abs(heads[0].predict_proba(X) - heads[1].predict_proba(X)).max() > 1e-3
+
+
+def test_networks_that_have_stopped_leave_the_pack(data, monkeypatch):
+    X, Y = data
+    rates = (0.1, 1e-4, 0.03, 1e-3)
+    heads = [
+        make_head(
+            "mlp", n_levels=5, hidden=16, epochs=25, patience=2, learning_rate=rate, seed=seed
+        )
+        for seed, rate in enumerate(rates)
+    ]
+    alone = [clone(head).fit(X, Y) for head in heads]
+    trained = []
+    outputs = Pack.outputs
+
+    def counted(pack, X, *, training=False):
+        if training:
+            trained.append(len(pack.weights[0]))
+        return outputs(pack, X, training=training)
+
+    monkeypatch.setattr(Pack, "outputs", counted)
+    fit_many(heads, X, Y)
+    steps = -(-510 // 32)  # rows that are not held out, in batches
+    epochs = [min(25, head.best_epoch_ + 2) for head in alone]
+    assert len(set(epochs)) > 2
+    assert sum(trained) == steps * sum(epochs)
+    for packed, single in zip(heads, alone, strict=True):
+        assert packed.best_epoch_ == single.best_epoch_
+        assert packed.predict_proba(X) == pytest.approx(single.predict_proba(X), abs=1e-5)
 
 
 def test_heads_of_different_shape_are_packed_apart(data):

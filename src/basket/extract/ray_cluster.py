@@ -133,14 +133,14 @@ def connected(address: str | None) -> Iterator[Any]:
     MissingDependencyError
         Ray is not installed.
     UsageError
-        There is no cluster at the address.
+        There is no cluster at the address, or it does not let us in.
     """
     ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    _require_somebody(address)
+    answers = _require_somebody(address)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address and address != "local":
@@ -153,28 +153,38 @@ def connected(address: str | None) -> Iterator[Any]:
                 object_store_memory=_OBJECT_STORE_BYTES,
                 **quiet,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise _unreachable(address, error) from error
+    # A token that is missing or wrong is none of Python's own errors.
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise _unreachable(address, error, answers=answers) from error
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
-def _require_somebody(address: str | None) -> None:
-    """Refuse an address where nobody listens: Ray itself would try for minutes."""
+def _require_somebody(address: str | None) -> bool:
+    """Refuse an address where nobody listens: Ray itself would try for minutes.
+
+    True where somebody does, False where the address is none that could be tried.
+    """
     host, colon, port = (address or "").rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
-        return
+        return False
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
     except OSError as error:
         raise _unreachable(address, error) from error
+    return True
 
 
-def _unreachable(address: str | None, error: Exception) -> UsageError:
+def _unreachable(address: str | None, error: Exception, *, answers: bool = False) -> UsageError:
     where = f"at {address}" if address else "on this machine"
-    return UsageError(
-        f"No Ray cluster can be reached {where} ({str(error).splitlines()[0]}); start one with "
-        "ray start --head, or leave --ray-address away to use this machine alone"
+    advice = (
+        "something listens there: is it Ray's own port, of the same version of Ray, and if the "
+        "cluster asks for a token, is RAY_AUTH_MODE=token set here?"
+        if answers
+        else "start one with ray start --head, or leave --ray-address away to use this machine "
+        "alone"
     )
+    said = str(error).splitlines()[0]
+    return UsageError(f"No Ray cluster can be reached {where} ({said}); {advice}")

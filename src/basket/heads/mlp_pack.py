@@ -68,6 +68,7 @@ class Pack:
     """
 
     def __init__(self, shape: Shape, knobs: Sequence[Knobs], marginals: Float) -> None:
+        self._made_of = (shape, tuple(knobs), marginals)
         start = np.repeat(marginals[None], len(knobs), axis=0)
         self.output: Output = OUTPUTS[shape.loss](start)
         bias = OUTPUTS[shape.loss].first_bias(start)
@@ -144,6 +145,15 @@ class Pack:
         torch.mm(flat.t(), self._inputs[0], out=of_weights[0].view(n_networks * width, -1))
         torch.sum(flat, dim=0, out=of_biases[0].view(-1))
         return [*self._gradients, *of_parameters]
+
+    def part(self, networks: Sequence[int]) -> Pack:
+        """Some of the networks, as they stand: they go on as they would have gone on here."""
+        shape, knobs, marginals = self._made_of
+        part = Pack(shape, [knobs[index] for index in networks], marginals)
+        for theirs, mine in zip(part.tensors, self.tensors, strict=True):
+            theirs.copy_(mine[list(networks)])
+        part._random = [self._random[index] for index in networks]
+        return part
 
     def layers(self, index: int) -> list[tuple[Float32, Float32]]:
         """Weights (in, out) and biases (out,) of one network, layer by layer."""

@@ -56,33 +56,72 @@ def train(
     held : ndarray of bool, (n,)
         Rows held out; with none of them, all epochs are trained.
     """
-    pack = Pack(shape, knobs, _marginals(rows))
+    marginals = _marginals(rows)
+    pack = Pack(shape, knobs, marginals)
     optimizer = _AdamW(pack.tensors, knobs)
     data, validation = _Cells(X, rows, ~held), _Cells(X, rows, held)
     order = torch.Generator().manual_seed(_BATCH_SEED)
-    n = len(knobs)
-    best = [tensor.clone() for tensor in pack.tensors]
-    best_loss, best_epoch = torch.full((n,), torch.inf), torch.zeros(n, dtype=torch.int64)
-    going = torch.ones(n, dtype=torch.bool)
+    best = _Best(pack.tensors)
     for epoch in range(1, shape.epochs + 1):
         for batch in torch.split(torch.randperm(len(data), generator=order), shape.batch_size):
             optimizer.step(data.gradients(pack, batch))
         if not len(validation):
             continue
-        losses = _evaluate(pack, validation)
-        better = (losses < best_loss) & going
-        for kept, tensor in zip(best, pack.tensors, strict=True):
-            kept[better] = tensor[better]
-        best_loss, best_epoch[better] = torch.where(better, losses, best_loss), epoch
-        going &= epoch - best_epoch < shape.patience
-        if not going.any():
+        going = best.look(epoch, pack.tensors, _evaluate(pack, validation), shape.patience)
+        if not going:
             break
-    if len(validation):
-        for kept, tensor in zip(best, pack.tensors, strict=True):
-            tensor.copy_(kept)
-    else:
-        best_epoch[:] = shape.epochs
-    return [_trained(pack, index, int(best_epoch[index])) for index in range(n)]
+        if len(going) < len(best.networks):
+            # Networks that have stopped cost as much as those that go on, unless they leave.
+            places = [best.networks.index(network) for network in going]
+            pack, best.networks = pack.part(places), going
+            optimizer = optimizer.part(pack.tensors, [knobs[network] for network in going], places)
+    if not len(validation):
+        best = _Best(pack.tensors, epoch=shape.epochs)
+    whole = Pack(shape, knobs, marginals)
+    for tensor, kept in zip(whole.tensors, best.tensors, strict=True):
+        tensor.copy_(kept)
+    return [_trained(whole, index, int(best.epoch[index])) for index in range(len(knobs))]
+
+
+class _Best:
+    """The best weights of each network so far, and which networks are still trained.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Of all networks at the start.
+    epoch : int
+        Which they are of.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], epoch: int = 0) -> None:
+        n = len(tensors[0])
+        self.networks = list(range(n))
+        self.tensors = [tensor.clone() for tensor in tensors]
+        self.loss = torch.full((n,), torch.inf)
+        self.epoch = torch.full((n,), epoch)
+
+    def look(
+        self, epoch: int, tensors: Sequence[Tensor], losses: Tensor, patience: int
+    ) -> list[int]:
+        """Keep what is better than before; returns the networks that may still get better.
+
+        Parameters
+        ----------
+        epoch : int
+        tensors : sequence of Tensor
+            Of the networks that are still trained.
+        losses : Tensor, (len(networks),)
+            On held-out rows.
+        patience : int
+        """
+        trained = torch.tensor(self.networks)
+        better = losses < self.loss[trained]
+        places = trained[better]
+        for kept, tensor in zip(self.tensors, tensors, strict=True):
+            kept[places] = tensor[better]
+        self.loss[places], self.epoch[places] = losses[better], epoch
+        return trained[epoch - self.epoch[trained] < patience].tolist()
 
 
 def _trained(pack: Pack, index: int, best_epoch: int) -> Trained:
@@ -104,6 +143,16 @@ class _AdamW:
         self.rates = [_along(rates, tensor) for tensor in tensors]
         self.keep = [_along(1 - decays, tensor) for tensor in tensors]
         self.steps = 0
+
+    def part(
+        self, tensors: Sequence[Tensor], knobs: Sequence[Knobs], networks: Sequence[int]
+    ) -> _AdamW:
+        """Of some of the networks, which are in ``tensors`` now, as they stand."""
+        part = _AdamW(tensors, knobs)
+        part.first = [each[list(networks)] for each in self.first]
+        part.second = [each[list(networks)] for each in self.second]
+        part.steps = self.steps
+        return part
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step down these gradients; every pass over a tensor is in place."""

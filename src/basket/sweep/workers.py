@@ -9,6 +9,7 @@ where it does not, some work is done twice and one record of it is kept.
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from basket.errors import UsageError
 from basket.extract.ray_cluster import connected, layout
 from basket.sweep.data import SweepData
 from basket.sweep.leaderboard import SWEEP_FILE, read_sweep_file
+from basket.sweep.records import code_version
 from basket.sweep.runner import run_settings
 from basket.sweep.setting import Setting
 
@@ -27,9 +29,24 @@ HelpOut = Callable[[Sequence[Setting], Mapping[str, Any]], int]
 
 
 def take_part(
-    settings: Sequence[Setting], data: SweepData, folder: Path, notes: Mapping[str, Any]
+    settings: Sequence[Setting],
+    data: SweepData,
+    folder: Path,
+    notes: Mapping[str, Any],
+    code: str,
 ) -> int:
-    """Do what nobody else does of these settings; the records made here."""
+    """Do what nobody else does of these settings; the records made here.
+
+    Raises
+    ------
+    UsageError
+        The sweep is led by other code than ``code_version()`` here: its records would be others.
+    """
+    if code != code_version():
+        raise UsageError(
+            f"{platform.node()} has another version of basket ({code_version()}) than the sweep "
+            f"({code}); install the same one on every node"
+        )
     return run_settings(settings, data=data, folder=folder, notes=notes).n_computed
 
 
@@ -89,7 +106,8 @@ def ray_helpers(
     Raises
     ------
     MissingDependencyError, UsageError
-        As :func:`basket.extract.ray_cluster.connected`.
+        As :func:`basket.extract.ray_cluster.connected`; ``help_out`` where a node has another
+        version of basket.
     """
     data = replace(
         data,
@@ -106,7 +124,7 @@ def ray_helpers(
 
         def help_out(settings: Sequence[Setting], notes: Mapping[str, Any]) -> int:
             tasks = [
-                remote.remote(settings, data, folder.absolute(), dict(notes))
+                remote.remote(settings, data, folder.absolute(), dict(notes), code_version())
                 for _ in range(min(chosen.actors, len(settings)))
             ]
             done = 0
