@@ -20,7 +20,7 @@ demo: $(READY)  ## simulated reels -> cache -> heads -> report, without network 
 	$(BIN)/basket demo
 
 test: $(READY)  ## the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu and not soak" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not soak" $(PYTEST_ARGS)
 
 lint: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -22,13 +22,6 @@ def python_path():
     return os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
 
-def pytest_collection_modifyitems(config, items):
-    # One process of pytest-xdist runs them all: each would start a cluster of its own.
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
-        if "ray_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture
 def sources(reels):
     """The reels as sources."""
