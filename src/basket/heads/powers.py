@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.errors import UsageError
+from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
+from basket.heads.rows import TrainingRows
 
 Float = npt.NDArray[np.float64]
 
@@ -35,3 +37,23 @@ def candidate_powers(powers: Sequence[float] | None, penalties: Sequence[float] 
     if not len(found) or not (found >= 1).all() or not np.isfinite(found).all():
         raise UsageError(f"powers must be numbers >= 1, got {powers!r}")
     return found
+
+
+def candidates(powers: Float, penalties: Float) -> Float:
+    """Power and negative penalty of every combination, (n_candidates, 2), rising.
+
+    So of equal errors the first is the most cautious: plain ridge, and the strong penalty.
+    """
+    pairs = [(power, -penalty) for power in powers for penalty in np.sort(penalties)[::-1]]
+    return np.array(pairs)
+
+
+def best_powers(rows: TrainingRows, powers: Float, n_folds: int, *, standardize: bool) -> Float:
+    """Power of each skill, (n_skills,): that of the ridge that errs least on held-out players."""
+    if len(powers) == 1:
+        return np.full(rows.n_skills, powers[0])
+    tried = candidates(powers, RELATIVE_PENALTIES * rows.weights.sum())
+    search = RidgeSearch(
+        rows, -tried[:, 1], n_folds, standardize=standardize, powers=tried[:, 0]
+    )
+    return np.asarray(tried[search.errors_at_best_slope.argmin(axis=0), 0])

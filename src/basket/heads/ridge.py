@@ -21,8 +21,8 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import SkillHead
 from basket.heads.exceedance import level_probabilities
-from basket.heads.powers import candidate_powers
-from basket.heads.ridge_search import RidgeSearch
+from basket.heads.powers import candidate_powers, candidates
+from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -30,9 +30,6 @@ Float = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 TARGETS = ("level", "thresholds")
-
-#: Default penalties, in units of the total sample weight: from nothing to nearly the prior.
-RELATIVE_PENALTIES = np.logspace(5, -4, 30)
 
 _PREDICT_ROWS = 8192
 #: Out-of-fold scores held at once where many heads are fitted together.
@@ -229,18 +226,12 @@ class RidgeHead(SkillHead):
         return thresholds, slopes
 
     def _candidates(self, total_weight: float) -> Float:
-        """Power and negative penalty of each, (n_candidates, 2), rising.
-
-        So of equal errors the first is the most cautious: plain ridge, and the strong penalty.
-        """
         penalties = RELATIVE_PENALTIES * total_weight
         if self.penalties is not None:
             penalties = np.asarray(self.penalties, dtype=np.float64).ravel()
         if not len(penalties) or not (penalties > 0).all() or not np.isfinite(penalties).all():
             raise UsageError(f"penalties must be positive numbers, got {self.penalties!r}")
-        powers = candidate_powers(self.powers, self.penalties)
-        pairs = [(power, -penalty) for power in powers for penalty in np.sort(penalties)[::-1]]
-        return np.array(pairs)
+        return candidates(candidate_powers(self.powers, self.penalties), penalties)
 
     def _scores(self, X: Array) -> Float:
         # Row blocks bound the float64 copy of float32 features.

@@ -22,6 +22,10 @@ Float = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 
+#: Default penalties, in units of the total sample weight: from nothing to nearly the prior.
+RELATIVE_PENALTIES = np.logspace(5, -4, 30)
+
+
 class RidgeSearch:
     """All candidates on all folds, for targets that are known in the same rows.
 
