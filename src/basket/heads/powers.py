@@ -53,7 +53,5 @@ def best_powers(rows: TrainingRows, powers: Float, n_folds: int, *, standardize:
     if len(powers) == 1:
         return np.full(rows.n_skills, powers[0])
     tried = candidates(powers, RELATIVE_PENALTIES * rows.weights.sum())
-    search = RidgeSearch(
-        rows, -tried[:, 1], n_folds, standardize=standardize, powers=tried[:, 0]
-    )
+    search = RidgeSearch(rows, -tried[:, 1], n_folds, standardize=standardize, powers=tried[:, 0])
     return np.asarray(tried[search.errors_at_best_slope.argmin(axis=0), 0])

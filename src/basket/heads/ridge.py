@@ -4,8 +4,8 @@ What is regressed on the features is the level, or each of the K-1 indicators "a
 penalties, powers, skills and indicators share one eigendecomposition per fold
 (:mod:`basket.heads.ridge_search`). The penalty and power of each skill have the smallest squared
 error over player-grouped folds, with scores rescaled as the link will rescale them. The same
-out-of-fold scores then fit, per skill, one slope and K-1 thresholds of a cumulative logit (per indicator, a
-slope and one threshold), so the probabilities know how far the scores can be trusted.
+out-of-fold scores then fit, per skill, one slope and K-1 thresholds of a cumulative logit (per
+indicator, a slope and one threshold), so the probabilities know how far the scores can be trusted.
 """
 
 from __future__ import annotations
