@@ -204,7 +204,7 @@ class AttentionHead(SkillHead):
     ) -> tuple[Float32, npt.NDArray[np.float64]]:
         """Slopes (P, n_skills) and thresholds of ridge on the mean, fitted on what is learned."""
         mean = self._standardise(pool(rows.X, "mean")[~held])
-        start = LinearStart.ridge(mean, rows, ~held, class_weight=self.class_weight, seed=self.seed)
+        start = LinearStart.ridge(mean, rows, ~held)
         return start.slope, start.thresholds
 
     def _standardise(self, X: Array) -> Float32:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,8 @@ Float32 = npt.NDArray[np.float32]
 
 #: A probability below this says the same as this: its logarithm stays finite.
 _RARE = 1e-9
+#: Fewer than ridge has on its own: training mends what is imprecise, and waits for this.
+_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,7 @@ class LinearStart:
 
     @classmethod
     def ridge(
-        cls,
-        X: npt.NDArray[Any],
-        rows: TrainingRows,
-        learned: npt.NDArray[np.bool_],
-        *,
-        class_weight: str | Mapping[Any, float] | Sequence[float] | None,
-        seed: int,
+        cls, X: npt.NDArray[Any], rows: TrainingRows, learned: npt.NDArray[np.bool_]
     ) -> LinearStart:
         """Fit ridge; a skill with a single level among the learned rows starts at its prior.
 
@@ -69,22 +64,25 @@ class LinearStart:
             All rows; their own features are not looked at.
         learned : ndarray of bool, (n,)
             Rows that are not held out.
-        class_weight : "balanced", mapping or sequence, optional
-            Weight of each level.
-        seed : int
-            Deals the players out to ridge's folds.
         """
-        ridge = RidgeHead(n_levels=rows.n_levels, class_weight=class_weight, seed=seed)
-        ridge.fit(
-            X,
-            rows.levels[learned],
-            groups=rows.keys[learned],
-            sample_weight=rows.weights[learned],
-        )
         start = cls.prior(X.shape[1], rows)
-        if len(ridge.active_):
-            start.slope[:, ridge.active_] = ridge.coef_
-            start.thresholds[ridge.active_] = ridge.thresholds_ - ridge.intercept_[:, None]
+        levels = rows.levels[learned]
+        skills = np.flatnonzero([len(np.unique(each[each >= 0])) > 1 for each in levels.T])
+        if len(skills):
+            ridge = RidgeHead(n_levels=rows.n_levels, folds=_FOLDS)
+            # Straight to the fit: these rows have been checked, and their order is canonical.
+            ridge._fit(
+                TrainingRows(
+                    X,
+                    levels[:, skills],
+                    rows.weights[learned],
+                    rows.keys[learned],
+                    rows.n_levels,
+                    factors=None if rows.factors is None else rows.factors[skills],
+                )
+            )
+            start.slope[:, skills] = ridge.coef_
+            start.thresholds[skills] = ridge.thresholds_ - ridge.intercept_[:, None]
         return start
 
     def outputs(self, X: Float32, loss: str) -> Float:

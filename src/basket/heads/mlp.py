@@ -178,7 +178,9 @@ class MlpHead(SkillHead):
         return {"cumulative": 1, "coral": 1, "corn": cuts}.get(self.loss, cuts + 1)
 
     def _standardise(self, X: Array) -> Float32:
-        return np.asarray((X - self.mean_) * self.scale_, dtype=np.float32)
+        standard = X - self.mean_
+        standard *= self.scale_
+        return np.asarray(standard, dtype=np.float32)
 
     def _outputs(self, X: Array) -> Float:
         """Last layer before the link, float64, (n, n_active) or (n, n_active * K)."""
@@ -268,7 +270,7 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
     X = first._standardise(rows.X)
     start = LinearStart.prior(X.shape[1], rows)
     if first.start == "ridge":
-        start = LinearStart.ridge(X[~held], rows, ~held, class_weight=first.class_weight, seed=0)
+        start = LinearStart.ridge(X[~held], rows, ~held)
     trained = train(shape, knobs, X, rows, held, start=start)
     for head, result in zip(heads, trained, strict=True):
         head.layers_, head.thresholds_ = result.layers, result.thresholds

@@ -69,7 +69,9 @@ def train(
     pack = Pack(shape, knobs, start.thresholds)
     optimizer = _AdamW(pack.tensors, knobs)
     begun = start.outputs(X, shape.loss).astype(np.float32)
-    data, validation = (_Cells(X, begun, rows, mask) for mask in (~held, held))
+    data, validation = (
+        _Cells(X, begun, rows, mask, batch_size=shape.batch_size) for mask in (~held, held)
+    )
     order = torch.Generator().manual_seed(_BATCH_SEED)
     best = _Best(pack.tensors)
     if len(validation):
@@ -186,8 +188,11 @@ class _AdamW:
 class _Cells:
     """Some rows with their labels; a missing label has weight 0 and is never looked at."""
 
-    def __init__(self, X: Float32, begun: Float32, rows: TrainingRows, mask: Mask) -> None:
+    def __init__(
+        self, X: Float32, begun: Float32, rows: TrainingRows, mask: Mask, *, batch_size: int
+    ) -> None:
         self.X, self.begun = torch.from_numpy(X[mask]), torch.from_numpy(begun[mask])
+        self._batch = torch.empty(min(batch_size, len(self.X)), X.shape[1])
         self.levels = torch.from_numpy(np.maximum(rows.levels[mask], 0))
         self.weights = torch.from_numpy(rows.cells[mask].astype(np.float32))
 
@@ -196,7 +201,10 @@ class _Cells:
 
     def gradients(self, pack: Pack, batch: Tensor) -> list[Tensor]:
         """Derivatives of the weighted mean loss over the labels of a batch of rows."""
-        outputs = pack.outputs(self.X[batch], training=True)
+        # Into memory that is used again: fresh memory would cost more than the copy.
+        X = self._batch[: len(batch)]
+        torch.index_select(self.X, 0, batch, out=X)
+        outputs = pack.outputs(X, training=True)
         outputs = outputs.add_(self.begun[batch]).requires_grad_()
         total, weight = self._sums(pack, outputs, batch)
         # Networks do not touch each other, so the sum has each one's own gradient.
