@@ -10,7 +10,7 @@ for ridge, cumulative and mlp; sparse: attention or top-k above the mean), and t
 
     python benchmarks/heads_simulated.py [--quick] [--players N] [--width D]
                                          [--evidence spread,sparse]
-                                         [--heads "ridge,mlp,attention pool=topk"]
+                                         [--heads "ridge,mlp,attention pool=topk"] [--seed S]
 """
 # bench: cpu
 
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument(
         "--heads", default="ridge,cumulative,mlp,gbdt,attention,attention pool=topk"
     )
+    parser.add_argument("--seed", type=int, default=0, help="another one is another league")
     options = parser.parse_args()
     n_train = options.players or (2_000 if options.quick else FULL_SIZE)
     width = options.width or (128 if options.quick else 768)
@@ -205,7 +206,7 @@ def main() -> None:
     sizes = (n_train, max(n_train * 29 // 200, 500), max(n_train * 29 // 100, 1000))
     heads = options.heads.split(",")
     for evidence in options.evidence.split(","):
-        found = run(League(width), sizes, heads, sparse=evidence == "sparse")
+        found = run(League(width, seed=options.seed), sizes, heads, sparse=evidence == "sparse")
         if evidence == "sparse":
             compare_with_mean(found)
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

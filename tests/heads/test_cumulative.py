@@ -219,6 +219,20 @@ def test_more_features_than_rows_have_the_same_optimum_as_their_gram_matrix():
     assert slope @ Z + 20.0 * head.coef_[:, 0] * X.std(axis=0) == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["cumulative", "corn"])
+def test_a_power_is_a_fit_to_principal_components_scaled_by_their_variance(data, loss):
+    X, Y = data
+    settings = {"n_levels": 5, "loss": loss, "penalties": [20.0], "tolerance": 1e-14}
+    head = make_head("cumulative", powers=[3], **settings).fit(X, Y)
+    standard = (X - X.mean(axis=0)) / X.std(axis=0)
+    _, singular, axes = np.linalg.svd(standard / np.sqrt(len(X)), full_matrices=False)
+    components = standard @ axes.T * singular**2
+    plain = make_head("cumulative", standardize=False, **settings).fit(components, Y)
+    assert head.predict_proba(X) == pytest.approx(plain.predict_proba(components), abs=1e-6)
+    other = make_head("cumulative", **settings).fit(X, Y)
+    assert np.abs(head.predict_proba(X) - other.predict_proba(X)).max() > 1e-3
+
+
 def test_given_validation_chooses_the_penalty(data):
     X, Y = data
     head = make_head("cumulative", n_levels=5).fit(X[:300], Y[:300], validation=(X[300:], Y[300:]))

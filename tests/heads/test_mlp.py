@@ -89,14 +89,47 @@ def test_softmax_losses_are_their_definitions(loss, batch):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_first_biases_say_the_marginals_and_training_beats_them(loss, data):
+def test_at_the_prior_networks_say_the_marginals_and_training_beats_them(loss, data):
     X, Y = data
-    start = make_head("mlp", n_levels=5, loss=loss, epochs=1, patience=0, learning_rate=1e-12)
+    settings = {"n_levels": 5, "loss": loss, "start": "prior"}
+    start = make_head("mlp", **settings, epochs=1, patience=0, learning_rate=1e-12)
     counts = np.stack([np.bincount(Y[:, skill], minlength=5) for skill in range(3)]) / len(Y)
-    proba = start.fit(X, Y).predict_proba(X)
-    assert proba.mean(axis=0) == pytest.approx(counts, abs=0.01)
-    head = make_head("mlp", n_levels=5, loss=loss, epochs=40, learning_rate=3e-3)
+    assert start.fit(X, Y).predict_proba(X) == pytest.approx(
+        np.repeat(counts[None], len(X), axis=0), abs=0.01
+    )
+    head = make_head("mlp", **settings, epochs=40, learning_rate=3e-3)
     assert head.fit(X[:400], Y[:400]).score(X[400:], Y[400:]) > 0.4
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_networks_start_at_ridge_and_are_never_worse_on_validation(loss, data):
+    X, Y = data
+    settings = {"n_levels": 5, "loss": loss, "learning_rate": 1e-12}
+    start = make_head("mlp", **settings, epochs=1, patience=0).fit(X[:400], Y[:400])
+    ridge = make_head("ridge", n_levels=5, folds=3).fit(X[:400], Y[:400])
+    assert start.predict_proba(X) == pytest.approx(ridge.predict_proba(X), abs=1e-5)
+    validation = (X[400:], Y[400:])
+    settings["learning_rate"] = 30.0
+    wild = make_head("mlp", **settings, epochs=3).fit(X[:400], Y[:400], validation=validation)
+    assert wild.best_epoch_ == 0
+    assert wild.predict_proba(X) == pytest.approx(start.predict_proba(X), abs=1e-5)
+
+
+def test_networks_find_what_ridge_cannot(data):
+    X, _ = data
+    random = np.random.default_rng(1)
+    latent = 1.5 * X[:, 0] * X[:, 1] + X[:, 2] + 0.3 * random.normal(size=len(X))
+    Y = np.searchsorted([-1.0, 0.0, 1.0], latent)[:, None]
+    settings = {"n_levels": 4, "dropout": 0.0, "learning_rate": 1e-2}
+    head = make_head("mlp", **settings).fit(X[:450], Y[:450])
+    ridge = make_head("ridge", n_levels=4).fit(X[:450], Y[:450])
+    assert head.best_epoch_ > 0
+    assert head.score(X[450:], Y[450:]) > ridge.score(X[450:], Y[450:]) + 0.1
+
+
+def test_an_unknown_start_is_refused(data):
+    with pytest.raises(UsageError, match="starts at ridge or prior, got 'zero'"):
+        make_head("mlp", n_levels=5, start="zero").fit(*data)
 
 
 @pytest.mark.parametrize(

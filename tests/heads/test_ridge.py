@@ -112,6 +112,77 @@ def test_the_penalty_is_chosen_for_the_direction_of_the_scores():
     assert head.penalties_[0] > plain
 
 
+@pytest.mark.parametrize("power", [2.0, 4.0])
+@pytest.mark.parametrize(("n", "width"), [(150, 12), (40, 90)])
+def test_a_power_is_ridge_on_principal_components_scaled_by_their_variance(n, width, power):
+    rows = problem(n, width)
+    search = RidgeSearch(
+        rows, PENALTIES, 4, standardize=True, powers=np.full(len(PENALTIES), power)
+    )
+    scaler = StandardScaler().fit(rows.X, sample_weight=rows.weights)
+    X = scaler.transform(rows.X)
+    root = np.sqrt(rows.weights / rows.weights.sum())[:, None]
+    _, singular, axes = np.linalg.svd(root * X, full_matrices=False)
+    # The mean variance of standardised columns is 1.
+    components = X @ axes.T * singular ** (power - 1)
+    for index, penalty in enumerate(PENALTIES):
+        model = Ridge(penalty, solver="svd").fit(components, rows.levels, rows.weights)
+        coef, mean = search.refit(np.full(3, index))
+        expected = model.predict(components) - np.average(rows.levels, axis=0, weights=rows.weights)
+        assert (rows.X - mean) @ coef == pytest.approx(expected, abs=1e-7)
+
+
+def league_of(signal, *, seed):
+    """1,500 players whose features have a 1/k spectrum; some directions tell the level."""
+    random = np.random.default_rng(seed)
+    axes = np.linalg.qr(random.normal(size=(150, 150)))[0]
+    shown = random.normal(size=(1500, 150))
+    latent = shown[:, signal].sum(axis=1) / np.sqrt(len(range(150)[signal]))
+    latent = 0.7 * latent + random.normal(size=1500)
+    cuts = np.quantile(latent, [0.2, 0.4, 0.6, 0.8])
+    return shown * np.arange(1, 151) ** -0.5 @ axes, np.searchsorted(cuts, latent)[:, None]
+
+
+@pytest.mark.parametrize("name", ["ridge", "cumulative"])
+def test_leading_directions_are_trusted_more_where_they_tell_more(name):
+    gained = []
+    for seed in range(3):
+        X, levels = league_of(slice(12), seed=seed)
+        train, test = (X[:750], levels[:750]), (X[750:], levels[750:])
+        plain, head = (
+            make_head(name, n_levels=5, powers=powers).fit(*train) for powers in ([1], None)
+        )
+        assert head.powers_[0] > 1
+        assert plain.powers_[0] == 1
+
+        def loss(fitted, test=test):
+            rows = np.arange(len(test[1]))
+            return -np.log(fitted.predict_proba(test[0])[rows, 0, test[1][:, 0]]).mean()
+
+        gained.append(loss(plain) - loss(head))
+    assert min(gained) > 0
+    assert np.mean(gained) > 0.003
+
+
+@pytest.mark.parametrize("name", ["ridge", "cumulative"])
+def test_ridge_stays_ridge_where_the_last_directions_tell_the_level(name):
+    X, levels = league_of(slice(138, 150), seed=0)
+    assert make_head(name, n_levels=5).fit(X, levels).powers_[0] == 1
+
+
+@pytest.mark.parametrize("name", ["ridge", "cumulative"])
+def test_given_penalties_are_those_of_plain_ridge_unless_powers_are_given_too(name):
+    X, levels = league_of(slice(12), seed=0)
+    alone = make_head(name, n_levels=5, penalties=[30.0, 300.0]).fit(X, levels)
+    assert alone.powers_.tolist() == [1]
+    both = make_head(name, n_levels=5, penalties=[300.0], powers=[4]).fit(X, levels)
+    assert both.powers_.tolist() == [4]
+    assert np.abs(both.coef_ - alone.coef_).max() > 0.01
+    for powers in ([0.5], [], [np.nan]):
+        with pytest.raises(UsageError, match="powers must be numbers >= 1"):
+            make_head(name, n_levels=5, powers=powers).fit(X, levels)
+
+
 def test_probabilities_promise_no_more_than_new_players_keep():
     random = np.random.default_rng(3)
     X = random.normal(size=(3000, 200)).astype(np.float32)

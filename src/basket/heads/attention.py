@@ -23,8 +23,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from basket.cache.features import RaggedFeatures
 from basket.errors import UsageError
-from basket.heads import link
 from basket.heads.base import HeadState, SkillHead
+from basket.heads.linear_start import LinearStart
 from basket.heads.pooling import pool
 from basket.heads.rows import TrainingRows
 
@@ -203,30 +203,9 @@ class AttentionHead(SkillHead):
         self, rows: TrainingRows, held: npt.NDArray[np.bool_]
     ) -> tuple[Float32, npt.NDArray[np.float64]]:
         """Slopes (P, n_skills) and thresholds of ridge on the mean, fitted on what is learned."""
-        from basket.heads.ridge import RidgeHead
-
-        learned = ~held
-        mean = pool(rows.X, "mean")[learned]
-        ridge = RidgeHead(n_levels=rows.n_levels, class_weight=self.class_weight, seed=self.seed)
-        ridge.fit(
-            self._standardise(mean),
-            rows.levels[learned],
-            groups=rows.keys[learned],
-            sample_weight=rows.weights[learned],
-        )
-        slope = np.zeros((mean.shape[1], rows.n_skills), dtype=np.float32)
-        cuts = np.stack(
-            [
-                link.marginal_thresholds(
-                    rows.levels[known, skill], rows.weights[known], rows.n_levels
-                )
-                for skill, known in enumerate((rows.levels >= 0).T)
-            ]
-        )
-        if len(ridge.active_):
-            slope[:, ridge.active_] = ridge.coef_
-            cuts[ridge.active_] = ridge.thresholds_ - ridge.intercept_[:, None]
-        return slope, cuts
+        mean = self._standardise(pool(rows.X, "mean")[~held])
+        start = LinearStart.ridge(mean, rows, ~held)
+        return start.slope, start.thresholds
 
     def _standardise(self, X: Array) -> Float32:
         return (X.astype(np.float32, copy=False) - self.mean_) * self.scale_

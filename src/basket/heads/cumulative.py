@@ -1,7 +1,9 @@
 """Linear ordinal models by maximum likelihood: cumulative links, linear CORAL, linear CORN.
 
 All skills, penalties and folds are solved side by side (:mod:`basket.heads.linear_fit`). The
-penalty of each skill has the smallest loss on players it was not fitted on.
+penalty of each skill has the smallest loss on players it was not fitted on. How far leading
+directions are trusted (:mod:`basket.heads.powers`) is chosen before that, by the closed form of
+ridge: which directions speak of a skill hardly depends on the loss.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from basket.heads.base import SkillHead
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
 from basket.heads.links import LINKS
 from basket.heads.partial import fit_partial, rising
+from basket.heads.powers import best_powers, candidate_powers
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -51,12 +54,15 @@ class CumulativeHead(SkillHead):
     penalties : sequence of float, optional
         Candidates for the weight of half the squared coefficients (mord's ``alpha``; 0 is
         allowed); 16 values around the total sample weight if not given.
+    powers : sequence of float, optional
+        Candidates for how much leading directions are trusted; 1 penalises all coefficients alike.
+        1, 2 and 4 if not given; 1 alone where penalties are given.
     partial : bool, default=False
         Let the gaps between thresholds depend on the features (cumulative loss only).
     standardize : bool, default=True
         Penalise coefficients of features scaled to unit variance.
     folds : int, default=5
-        Player-grouped folds for choosing the penalty.
+        Player-grouped folds for choosing penalty and power.
     class_weight : "balanced", mapping or sequence, optional
         Weight of each level.
     tolerance : float, default=1e-12
@@ -66,8 +72,8 @@ class CumulativeHead(SkillHead):
 
     Attributes
     ----------
-    penalties_ : ndarray, float64, (n_active,)
-        The chosen penalties.
+    penalties_, powers_ : ndarray, float64, (n_active,)
+        The chosen penalties and powers.
     losses_ : ndarray, float64, (n_penalties, n_active)
         Held-out loss of each candidate, summed over rows.
     coef_ : ndarray, float64, (P, n_active), or (P, n_active * (K-1)) with corn
@@ -97,6 +103,7 @@ class CumulativeHead(SkillHead):
         loss: str = "cumulative",
         link: str = "logit",
         penalties: Sequence[float] | None = None,
+        powers: Sequence[float] | None = None,
         partial: bool = False,
         standardize: bool = True,
         folds: int = 5,
@@ -108,6 +115,7 @@ class CumulativeHead(SkillHead):
         self.loss = loss
         self.link = link
         self.penalties = penalties
+        self.powers = powers
         self.partial = partial
         self.standardize = standardize
         self.folds = folds
@@ -126,11 +134,13 @@ class CumulativeHead(SkillHead):
         return self.seed if self._chooses() else 0
 
     def _own_parameters(self) -> frozenset[str]:
-        own = frozenset({"penalties", "tolerance"})
+        # Heads that are fitted together share their powers, which given penalties decide.
+        own = frozenset({"tolerance"} if self.penalties is None else {"penalties", "tolerance"})
         return own if self._chooses() else own | {"seed"}
 
     def _chooses(self) -> bool:
-        return self.penalties is None or len(np.ravel(self.penalties)) > 1
+        sizes = [np.size(each) for each in (self.penalties, self.powers) if each is not None]
+        return self.penalties is None or max(sizes) > 1
 
     def _fit(self, rows: TrainingRows) -> None:
         self._fit_many([self], rows)
@@ -145,11 +155,14 @@ class CumulativeHead(SkillHead):
         path = sorted(heads, key=lambda head: -float(head._candidates(weight).max()))
         for skills, part in rows.by_missingness():
             rotated = RotatedRows(part, standardize=path[0].standardize)
+            powers = path[0]._choose_powers(rotated.learned)
+            rotated.costs = rotated.rotation.costs(powers)
             problems = path[0]._problems(
-                rotated.learned, rotated.exact, rotated.rotation.values, rotated.learned.cells
+                rotated, rotated.learned, rotated.exact, rotated.learned.cells
             )
             last = problems.start
             for head in path:
+                head.powers_[skills] = powers
                 start = problems.start if head._chooses() else last
                 last = head._fit_part(skills, rotated, problems, start)
         for head in heads:
@@ -161,6 +174,7 @@ class CumulativeHead(SkillHead):
         self.intercept_: Float = np.zeros((rows.n_skills, per_skill))
         self.thresholds_ = np.zeros((rows.n_skills, rows.n_levels - 1))
         self.penalties_ = np.zeros(rows.n_skills)
+        self.powers_ = np.zeros(rows.n_skills)
         self.losses_ = np.zeros((len(self._candidates(1.0)), rows.n_skills))
         self.gap_slopes_: Float = np.zeros((width, rows.n_skills, rows.n_levels - 2))
         self.gap_offsets_ = np.zeros((rows.n_skills, rows.n_levels - 2))
@@ -180,6 +194,10 @@ class CumulativeHead(SkillHead):
             raise UsageError(f"loss={self.loss!r} has the logit link and no partial slopes")
         if self.folds < 2:
             raise UsageError(f"cumulative needs at least 2 folds, got folds={self.folds}")
+
+    def _choose_powers(self, learned: TrainingRows) -> Float:
+        powers = candidate_powers(self.powers, self.penalties)
+        return best_powers(learned, powers, self.folds, standardize=self.standardize)
 
     def _scores_per_skill(self, n_levels: int) -> int:
         return n_levels - 1 if self.loss == "corn" else 1
@@ -208,7 +226,7 @@ class CumulativeHead(SkillHead):
         per_skill = self._scores_per_skill(part.n_levels)
         fitted = np.concatenate([cells * ~mask[:, None] for mask in held], axis=1)
         judged = np.concatenate([cells * mask[:, None] for mask in held], axis=1)
-        problems = self._problems(part, rotated.rough, rotated.rotation.values, fitted)
+        problems = self._problems(rotated, part, rotated.rough, fitted)
         if self.loss == "corn":
             judged = _at_or_above(part.levels, judged, part.n_levels)
         found = search(problems, list(judged.T), penalties)
@@ -225,15 +243,18 @@ class CumulativeHead(SkillHead):
             fold == index if n_folds > 1 else np.zeros(len(fold), bool) for index in range(n_folds)
         ]
 
-    def _problems(self, part: TrainingRows, Z: Array, values: Float, weights: Float) -> Problems:
+    def _problems(
+        self, rotated: RotatedRows, part: TrainingRows, Z: Array, weights: Float
+    ) -> Problems:
         """One problem per column of ``weights`` (skills within folds), K-1 each with corn."""
         repeats = weights.shape[1] // part.n_skills
         skill = np.tile(np.arange(part.n_skills), repeats)
+        values, costs = rotated.rotation.values, rotated.costs[skill]
         link, coral = LINKS[self.link], self.loss == "coral"
         if self.loss != "corn":
             return Problems(
                 Z, values, part.levels, weights, skill,
-                n_levels=part.n_levels, link=link, coral=coral,
+                n_levels=part.n_levels, link=link, costs=costs, coral=coral,
             )  # fmt: skip
         cuts = part.n_levels - 1
         above = (part.levels[:, :, None] > np.arange(cuts)).astype(np.int64)
@@ -245,6 +266,7 @@ class CumulativeHead(SkillHead):
             (skill[:, None] * cuts + np.arange(cuts)).ravel(),
             n_levels=2,
             link=link,
+            costs=np.repeat(costs, cuts, axis=0),
         )
 
     def _keep(
@@ -330,6 +352,7 @@ class CumulativeHead(SkillHead):
             "intercept": (scores,),
             "thresholds": (n_active, cuts),
             "penalties": (n_active,),
+            "powers": (n_active,),
         }
         if self.partial and cuts > 1:
             arrays |= {

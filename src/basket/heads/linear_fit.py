@@ -2,9 +2,10 @@ r"""Linear ordinal models by maximum penalised likelihood: cumulative links and 
 
 One problem is one skill on one set of rows (all of them, or all but a fold):
 
-.. math:: \sum_i w_i \ell(y_i, x_i\beta, \theta) + \tfrac{\lambda}{2} \|\beta\|^2
+.. math:: \sum_i w_i \ell(y_i, x_i\beta, \theta) + \tfrac{\lambda}{2} \sum_k c_k \beta_k^2
 
-with free thresholds. Problems are solved side by side by :mod:`basket.heads.newton_path`, in the
+with free thresholds; the costs c of the directions are 1, or as :mod:`basket.heads.powers` has
+them. Problems are solved side by side by :mod:`basket.heads.newton_path`, in the
 eigenvectors of the Gram matrix, from the strongest penalty to the weakest, each warm-started.
 """
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from basket.heads.links import Link, _sigmoid
+from basket.heads.moments import relative_variance
 from basket.heads.newton_path import Index, minimise
 from basket.heads.rows import TrainingRows
 
@@ -79,6 +81,10 @@ class Rotation:
         """Rotated rows, (n, r)."""
         return np.asarray(((X - self.mean) * self.scale).astype(dtype) @ self.vectors.astype(dtype))
 
+    def costs(self, powers: Float) -> Float:
+        """What a squared coefficient in each direction costs, (J, r), for powers (J,)."""
+        return np.asarray(relative_variance(self.values, self.scale) ** (1.0 - powers[:, None]))
+
     def back(self, coef: Float) -> Float:
         """Coefficients (J, r) of rotated columns as those of raw features, (J, P)."""
         return np.asarray((coef @ self.vectors.T) * self.scale)
@@ -99,11 +105,14 @@ class RotatedRows:
         Those to learn from.
     rotation : Rotation
         Of these.
+    costs : ndarray, float64, (n_skills, r)
+        What a squared coefficient costs, in units of the penalty; 1 unless set.
     """
 
     def __init__(self, part: TrainingRows, *, standardize: bool) -> None:
         self.part, self.learned = part, part.learned()
         self.rotation = Rotation.of(self.learned.X, self.learned.weights, standardize=standardize)
+        self.costs: Float = np.ones((part.n_skills, len(self.rotation.values)))
 
     @cached_property
     def exact(self) -> Float:
@@ -136,6 +145,8 @@ class Problems:
         K.
     link : Link
         Of the cumulative model.
+    costs : ndarray, float64, (J, r), optional
+        Of a squared coefficient in each direction, in units of the penalty; 1 if not given.
     coral : bool
         Sum the K-1 binary log losses instead of the log probability of the level.
     """
@@ -150,11 +161,13 @@ class Problems:
         *,
         n_levels: int,
         link: Link,
+        costs: Float | None = None,
         coral: bool = False,
     ) -> None:
         self.Z, self.values, self.levels = Z, values, np.maximum(levels, 0)
         self.weights, self.skill = weights, skill
         self.n_levels, self.link, self.coral = n_levels, link, coral
+        self.costs = np.ones((len(skill), Z.shape[1])) if costs is None else costs
         self.total = weights.sum(axis=0)
         self.start = self._marginal()
         self._information()
@@ -227,15 +240,17 @@ class Problems:
             values[row] = weights @ np.where(weights > 0, loss, 0.0)
             slopes[:, row] = weights * slope
         gradient[:, :r] = (slopes.astype(self.Z.dtype).T @ self.Z).astype(np.float64)
-        gradient[:, :r] += penalty[problems, None] * coef
-        return values + 0.5 * penalty[problems] * (coef**2).sum(axis=1), gradient
+        pull = penalty[problems, None] * self.costs[problems] * coef
+        gradient[:, :r] += pull
+        return values + 0.5 * (pull * coef).sum(axis=1), gradient
 
     def precondition(self, vectors: Float, problems: Index, penalty: Float) -> Float:
         """An estimate of the inverse Hessian, applied to vectors (J', d)."""
         r = self.Z.shape[1]
         out = np.empty_like(vectors)
         scale = (self._curvature * self.total)[problems, None] * self.values
-        out[:, :r] = vectors[:, :r] / (scale + penalty[problems, None]).clip(min=1e-300)
+        pull = penalty[problems, None] * self.costs[problems]
+        out[:, :r] = vectors[:, :r] / (scale + pull).clip(min=1e-300)
         out[:, r:] = np.einsum("jkl,jl->jk", self._threshold_inverse[problems], vectors[:, r:])
         return out
 

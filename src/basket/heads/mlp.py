@@ -1,5 +1,8 @@
 """A small network for all skills together: shared hidden layers, one output per skill.
 
+It learns what is to be added to ridge: what is linear is found in closed form, and the network has
+to find the rest.
+
 Trained with PyTorch, stored and applied with NumPy: predicting from a run needs no torch.
 """
 
@@ -16,6 +19,7 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.cumulative import corn_probabilities
+from basket.heads.linear_start import LinearStart
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -23,6 +27,7 @@ Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 LOSSES = ("cumulative", "ce", "coral", "corn", "sord", "emd")
+STARTS = ("ridge", "prior")
 
 _PREDICT_ROWS = 8192
 _MAX_HIDDEN_LAYERS = 16
@@ -41,6 +46,9 @@ class MlpHead(SkillHead):
         ``cumulative``: one latent score per skill and K-1 ordered thresholds (order is known, so it
         needs no learning). ``ce``: K free logits per skill and cross-entropy. ``coral``, ``corn``,
         ``sord``, ``emd``: see :mod:`basket.heads.mlp_losses`.
+    start : {"ridge", "prior"}, default="ridge"
+        What the network adds to: a ridge fitted to the same players, or the frequencies of the
+        levels.
     hidden : int, default=256
         Units per hidden layer.
     depth : int, default=1
@@ -73,9 +81,11 @@ class MlpHead(SkillHead):
     Attributes
     ----------
     best_epoch_ : int
-        The epoch whose weights were kept.
+        The epoch whose weights were kept; 0 is the start.
     layers_ : list of (ndarray, ndarray)
         Weights (in, out) and biases (out,) of each layer, float32.
+    start_ : LinearStart
+        What the network adds to, on standardised features.
     mean_, scale_ : ndarray, float32, (P,)
         Standardisation, fitted on the training rows; scale 0 drops a constant column.
     """
@@ -85,6 +95,7 @@ class MlpHead(SkillHead):
         *,
         n_levels: int | None = None,
         loss: str = "cumulative",
+        start: str = "ridge",
         hidden: int = 256,
         depth: int = 1,
         dropout: float = 0.5,
@@ -100,6 +111,7 @@ class MlpHead(SkillHead):
     ) -> None:
         self.n_levels = n_levels
         self.loss = loss
+        self.start = start
         self.hidden = hidden
         self.depth = depth
         self.dropout = dropout
@@ -124,13 +136,15 @@ class MlpHead(SkillHead):
 
     @classmethod
     def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
-        at_once = max(1, _PACKED_UNITS // max(max(heads[0]._widths()[1:], default=1), 1))
+        at_once = max(1, _PACKED_UNITS // max(max(heads[0]._widths()[1:-1], default=1), 1))
         for start in range(0, len(heads), at_once):
             train_together(heads[start : start + at_once], rows)
 
     def _check_parameters(self) -> None:
         if self.loss not in LOSSES:
             raise UsageError(f"mlp knows the losses {', '.join(LOSSES)}, got {self.loss!r}")
+        if self.start not in STARTS:
+            raise UsageError(f"mlp starts at {' or '.join(STARTS)}, got {self.start!r}")
         if not 0 <= self.dropout < 1 or self.depth < 0 or self.hidden < 1 or self.epochs < 1:
             raise UsageError(
                 "mlp needs 0 <= dropout < 1, depth >= 0, hidden >= 1 and epochs >= 1, got "
@@ -152,31 +166,33 @@ class MlpHead(SkillHead):
         return tuple(np.unique(groups, return_inverse=True)[1].tolist())
 
     def _widths(self) -> tuple[int, ...]:
-        """Inputs of each layer."""
-        (width,) = self._shape("features")
-        widths = (width, *(self.hidden,) * self.depth)
+        """Inputs of each layer, then outputs."""
+        width, n_active = self._shape("features", "active")
         groups = self._groups()
-        if groups is None:
-            return widths
-        return (*widths, (max(groups) + 1) * max(1, self.hidden // 2))
+        shared = () if groups is None else ((max(groups) + 1) * max(1, self.hidden // 2),)
+        outputs = n_active * self._outputs_per_skill()
+        return (width, *(self.hidden,) * self.depth, *shared, outputs)
 
     def _outputs_per_skill(self) -> int:
         (cuts,) = self._shape("cuts")
         return {"cumulative": 1, "coral": 1, "corn": cuts}.get(self.loss, cuts + 1)
 
     def _standardise(self, X: Array) -> Float32:
-        return np.asarray((X - self.mean_) * self.scale_, dtype=np.float32)
+        standard = X - self.mean_
+        standard *= self.scale_
+        return np.asarray(standard, dtype=np.float32)
 
     def _outputs(self, X: Array) -> Float:
         """Last layer before the link, float64, (n, n_active) or (n, n_active * K)."""
         blocks = []
         for start in range(0, max(len(X), 1), _PREDICT_ROWS):
             values = self._standardise(X[start : start + _PREDICT_ROWS])
+            begun = self.start_.outputs(values, self.loss)
             for index, (weight, bias) in enumerate(self.layers_):
                 values = values @ weight + bias
                 if index < len(self.layers_) - 1:
                     np.maximum(values, 0.0, out=values)
-            blocks.append(values.astype(np.float64))
+            blocks.append(values + begun)
         return np.concatenate(blocks)
 
     def _latent(self, X: Array) -> Float:
@@ -197,6 +213,7 @@ class MlpHead(SkillHead):
 
     def _state(self) -> HeadState:
         arrays: dict[str, Array] = {"mean": self.mean_, "scale": self.scale_}
+        arrays |= {"start_slope": self.start_.slope, "start_thresholds": self.start_.thresholds}
         if self.thresholds_ is not None:
             arrays["thresholds"] = self.thresholds_
         for index, (weight, bias) in enumerate(self.layers_):
@@ -212,7 +229,11 @@ class MlpHead(SkillHead):
         self.thresholds_ = None
         if self.loss in ("cumulative", "coral"):
             self.thresholds_ = checked(state.arrays, "thresholds", self._shape("active", "cuts"))
-        widths = [*self._widths(), n_active * self._outputs_per_skill()]
+        self.start_ = LinearStart(
+            checked(state.arrays, "start_slope", (width, n_active)),
+            checked(state.arrays, "start_thresholds", self._shape("active", "cuts")),
+        )
+        widths = self._widths()
         self.layers_ = [
             (
                 checked(state.arrays, f"weight_{index}", (rows, columns)),
@@ -246,10 +267,14 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
     for head in heads:
         head.mean_, head.scale_ = mean, scale
     knobs = [Knobs(h.dropout, h.weight_decay, h.learning_rate, h.seed) for h in heads]
-    trained = train(shape, knobs, first._standardise(rows.X), rows, held)
+    X = first._standardise(rows.X)
+    start = LinearStart.prior(X.shape[1], rows)
+    if first.start == "ridge":
+        start = LinearStart.ridge(X[~held], rows, ~held)
+    trained = train(shape, knobs, X, rows, held, start=start)
     for head, result in zip(heads, trained, strict=True):
         head.layers_, head.thresholds_ = result.layers, result.thresholds
-        head.best_epoch_ = result.best_epoch
+        head.start_, head.best_epoch_ = start, result.best_epoch
 
 
 def _standardisation(X: Array, weights: Float) -> tuple[Float32, Float32]:

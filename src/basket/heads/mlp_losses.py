@@ -33,11 +33,6 @@ class Output(nn.Module, ABC):
         super().__init__()
         self.n_levels = start.shape[-1] + 1
 
-    @staticmethod
-    @abstractmethod
-    def first_bias(start: Float) -> Float:
-        """Biases of the last layer that say the marginals, (..., n_skills * outputs per skill)."""
-
     @abstractmethod
     def loss(self, outputs: Tensor, levels: Tensor) -> Tensor:
         """Loss of each label, (..., n, n_skills), for levels (n, n_skills) that are not missing."""
@@ -65,11 +60,6 @@ class CumulativeOutput(Output):
         inverse = gaps + np.log(-np.expm1(-gaps))
         self.gaps = nn.Parameter(torch.tensor(inverse, dtype=torch.float32))
 
-    @staticmethod
-    def first_bias(start: Float) -> Float:
-        """The score 0."""
-        return np.zeros(start.shape[:-1])
-
     def thresholds(self) -> Tensor:
         """Float32, (..., n_skills, K-1)."""
         rising = torch.cat([self.first, functional.softplus(self.gaps)], dim=-1)
@@ -87,11 +77,6 @@ class CoralOutput(Output):
         super().__init__(start)
         self.cuts = nn.Parameter(torch.tensor(start, dtype=torch.float32))
 
-    @staticmethod
-    def first_bias(start: Float) -> Float:
-        """The score 0."""
-        return np.zeros(start.shape[:-1])
-
     def thresholds(self) -> Tensor:
         """Minus the biases."""
         return self.cuts
@@ -105,14 +90,6 @@ class CoralOutput(Output):
 
 class CornOutput(Output):
     """K-1 conditional logits: above k, for those at or above it (Shi et al. 2021)."""
-
-    @staticmethod
-    def first_bias(start: Float) -> Float:
-        """Log-odds of the marginals' conditional questions."""
-        below = 1.0 / (1.0 + np.exp(-start))
-        share = np.diff(below, axis=-1, prepend=0.0).clip(min=1e-9)
-        odds = (1.0 - below).clip(min=1e-9) / share
-        return np.asarray(np.log(odds)).reshape(*start.shape[:-2], -1)
 
     def loss(self, outputs: Tensor, levels: Tensor) -> Tensor:
         """Sum over the questions that are asked of the label."""
@@ -129,14 +106,6 @@ class CornOutput(Output):
 
 class SoftmaxOutput(Output):
     """K logits, cross-entropy: blind to the order of the levels."""
-
-    @staticmethod
-    def first_bias(start: Float) -> Float:
-        """Logarithms of the marginal frequencies."""
-        below = 1.0 / (1.0 + np.exp(-start))
-        ends = np.ones((*start.shape[:-1], 1))
-        share = np.diff(np.concatenate([0 * ends, below, ends], axis=-1), axis=-1)
-        return np.asarray(np.log(share.clip(min=1e-9))).reshape(*start.shape[:-2], -1)
 
     def loss(self, outputs: Tensor, levels: Tensor) -> Tensor:
         """Negative log probability."""

@@ -26,7 +26,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shape:
-    """What packed networks have in common; ``widths`` are the inputs of each layer."""
+    """What packed networks have in common; ``widths``: inputs of each layer, then outputs."""
 
     loss: str
     widths: tuple[int, ...]
@@ -55,8 +55,8 @@ class Pack:
         Of all networks.
     knobs : sequence of Knobs, (M,)
         One network each.
-    marginals : ndarray, float64, (n_skills, K-1)
-        Thresholds that say each skill's frequencies.
+    thresholds : ndarray, float64, (n_skills, K-1)
+        What the networks say before they have learned.
 
     Attributes
     ----------
@@ -67,13 +67,12 @@ class Pack:
         What the last layer means; may have parameters of its own.
     """
 
-    def __init__(self, shape: Shape, knobs: Sequence[Knobs], marginals: Float) -> None:
-        self._made_of = (shape, tuple(knobs), marginals)
-        start = np.repeat(marginals[None], len(knobs), axis=0)
+    def __init__(self, shape: Shape, knobs: Sequence[Knobs], thresholds: Float) -> None:
+        self._made_of = (shape, tuple(knobs), thresholds)
+        start = np.repeat(thresholds[None], len(knobs), axis=0)
         self.output: Output = OUTPUTS[shape.loss](start)
-        bias = OUTPUTS[shape.loss].first_bias(start)
-        self.weights, self.biases = _first_weights(shape, knobs, bias)
-        self._mask = _group_mask(shape, bias.shape[-1])
+        self.weights, self.biases = _first_weights(shape, knobs)
+        self._mask = _group_mask(shape)
         self._cuts = [round(each.dropout * 256) for each in knobs]
         # A unit that is kept stands for those that are not. Here that is a factor of the next
         # layer's weights: they are few, the units are many.
@@ -148,8 +147,8 @@ class Pack:
 
     def part(self, networks: Sequence[int]) -> Pack:
         """Some of the networks, as they stand: they go on as they would have gone on here."""
-        shape, knobs, marginals = self._made_of
-        part = Pack(shape, [knobs[index] for index in networks], marginals)
+        shape, knobs, thresholds = self._made_of
+        part = Pack(shape, [knobs[index] for index in networks], thresholds)
         for theirs, mine in zip(part.tensors, self.tensors, strict=True):
             theirs.copy_(mine[list(networks)])
         part._random = [self._random[index] for index in networks]
@@ -191,13 +190,11 @@ class Pack:
         return self._memory[name][:size].view(shape)
 
 
-def _first_weights(
-    shape: Shape, knobs: Sequence[Knobs], last_bias: Float
-) -> tuple[list[Tensor], list[Tensor]]:
+def _first_weights(shape: Shape, knobs: Sequence[Knobs]) -> tuple[list[Tensor], list[Tensor]]:
     """Uniform within one over the root of the inputs, each network by its own seed."""
     seeds = [torch.Generator().manual_seed(each.seed) for each in knobs]
     weights, biases = [], []
-    for inputs, outputs in pairwise(shape.widths):
+    for inputs, outputs in pairwise(shape.widths[:-1]):
         bound = inputs**-0.5
         drawn = [
             (torch.rand(inputs, outputs, generator=seed), torch.rand(outputs, generator=seed))
@@ -205,18 +202,19 @@ def _first_weights(
         ]
         weights.append(torch.stack([(2 * w - 1) * bound for w, _ in drawn]))
         biases.append(torch.stack([(2 * b - 1) * bound for _, b in drawn])[:, None])
-    # Zero weights: the first prediction is the prior, and the first steps cannot be wild.
-    weights.append(torch.zeros(len(knobs), shape.widths[-1], last_bias.shape[-1]))
-    biases.append(torch.tensor(last_bias, dtype=torch.float32)[:, None])
+    # Zeros: the first prediction is the start, and the first steps cannot be wild.
+    weights.append(torch.zeros(len(knobs), *shape.widths[-2:]))
+    biases.append(torch.zeros(len(knobs), 1, shape.widths[-1]))
     weights[0] = weights[0].transpose(1, 2).contiguous()
     return weights, biases
 
 
-def _group_mask(shape: Shape, outputs: int) -> Tensor | None:
+def _group_mask(shape: Shape) -> Tensor | None:
     """1 where a unit of the last hidden layer belongs to the group of an output's skill."""
     if shape.group_of_skill is None:
         return None
     groups = torch.tensor(shape.group_of_skill)
-    of_unit = torch.arange(shape.widths[-1]) * (int(groups.max()) + 1) // shape.widths[-1]
+    units, outputs = shape.widths[-2:]
+    of_unit = torch.arange(units) * (int(groups.max()) + 1) // units
     of_output = groups.repeat_interleave(outputs // len(groups))
     return (of_unit[:, None] == of_output[None]).float()

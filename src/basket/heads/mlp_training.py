@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from basket.heads import link
+from basket.heads.linear_start import LinearStart
 from basket.heads.mlp_pack import Knobs, Pack, Shape
 from basket.heads.rows import TrainingRows
 
@@ -39,9 +39,17 @@ class Trained:
 
 
 def train(
-    shape: Shape, knobs: Sequence[Knobs], X: Float32, rows: TrainingRows, held: Mask
+    shape: Shape,
+    knobs: Sequence[Knobs],
+    X: Float32,
+    rows: TrainingRows,
+    held: Mask,
+    *,
+    start: LinearStart,
 ) -> list[Trained]:
     """Train on the rows not held out; keep the weights of the epoch that predicts those best.
+
+    Epoch 0 is the start, so a network is never worse on the held-out rows than what it began with.
 
     Parameters
     ----------
@@ -55,13 +63,19 @@ def train(
         Levels and weights.
     held : ndarray of bool, (n,)
         Rows held out; with none of them, all epochs are trained.
+    start : LinearStart
+        What the networks add to.
     """
-    marginals = _marginals(rows)
-    pack = Pack(shape, knobs, marginals)
+    pack = Pack(shape, knobs, start.thresholds)
     optimizer = _AdamW(pack.tensors, knobs)
-    data, validation = _Cells(X, rows, ~held), _Cells(X, rows, held)
+    begun = start.outputs(X, shape.loss).astype(np.float32)
+    data, validation = (
+        _Cells(X, begun, rows, mask, batch_size=shape.batch_size) for mask in (~held, held)
+    )
     order = torch.Generator().manual_seed(_BATCH_SEED)
     best = _Best(pack.tensors)
+    if len(validation):
+        best.look(0, pack.tensors, _evaluate(pack, validation), shape.patience)
     for epoch in range(1, shape.epochs + 1):
         for batch in torch.split(torch.randperm(len(data), generator=order), shape.batch_size):
             optimizer.step(data.gradients(pack, batch))
@@ -77,7 +91,7 @@ def train(
             optimizer = optimizer.part(pack.tensors, [knobs[network] for network in going], places)
     if not len(validation):
         best = _Best(pack.tensors, epoch=shape.epochs)
-    whole = Pack(shape, knobs, marginals)
+    whole = Pack(shape, knobs, start.thresholds)
     for tensor, kept in zip(whole.tensors, best.tensors, strict=True):
         tensor.copy_(kept)
     return [_trained(whole, index, int(best.epoch[index])) for index in range(len(knobs))]
@@ -174,8 +188,11 @@ class _AdamW:
 class _Cells:
     """Some rows with their labels; a missing label has weight 0 and is never looked at."""
 
-    def __init__(self, X: Float32, rows: TrainingRows, mask: Mask) -> None:
-        self.X = torch.from_numpy(X[mask])
+    def __init__(
+        self, X: Float32, begun: Float32, rows: TrainingRows, mask: Mask, *, batch_size: int
+    ) -> None:
+        self.X, self.begun = torch.from_numpy(X[mask]), torch.from_numpy(begun[mask])
+        self._batch = torch.empty(min(batch_size, len(self.X)), X.shape[1])
         self.levels = torch.from_numpy(np.maximum(rows.levels[mask], 0))
         self.weights = torch.from_numpy(rows.cells[mask].astype(np.float32))
 
@@ -184,7 +201,11 @@ class _Cells:
 
     def gradients(self, pack: Pack, batch: Tensor) -> list[Tensor]:
         """Derivatives of the weighted mean loss over the labels of a batch of rows."""
-        outputs = pack.outputs(self.X[batch], training=True).requires_grad_()
+        # Into memory that is used again: fresh memory would cost more than the copy.
+        X = self._batch[: len(batch)]
+        torch.index_select(self.X, 0, batch, out=X)
+        outputs = pack.outputs(X, training=True)
+        outputs = outputs.add_(self.begun[batch]).requires_grad_()
         total, weight = self._sums(pack, outputs, batch)
         # Networks do not touch each other, so the sum has each one's own gradient.
         mean = (total / weight.clamp_min(1e-12)).sum()
@@ -194,7 +215,8 @@ class _Cells:
     def sums(self, pack: Pack, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sums of the losses (M,) without dropout, and of the weights."""
         with torch.no_grad():
-            return self._sums(pack, pack.outputs(self.X[batch]), batch)
+            outputs = pack.outputs(self.X[batch]).add_(self.begun[batch])
+            return self._sums(pack, outputs, batch)
 
     def _sums(self, pack: Pack, outputs: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         levels, weights = self.levels[batch], self.weights[batch]
@@ -215,21 +237,6 @@ def _evaluate(pack: Pack, cells: _Cells) -> Tensor:
         totals, weight = totals + total.double(), weight + float(share)
     losses: Tensor = totals / weight if weight else 0 * totals
     return losses.float()
-
-
-def _marginals(rows: TrainingRows) -> npt.NDArray[np.float64]:
-    """Thresholds that say each skill's frequencies, (n_skills, K-1)."""
-    learned = rows.learned()
-    cells = learned.cells
-    known = learned.levels >= 0
-    return np.stack(
-        [
-            link.marginal_thresholds(
-                learned.levels[known[:, skill], skill], cells[known[:, skill], skill], rows.n_levels
-            )
-            for skill in range(rows.n_skills)
-        ]
-    )
 
 
 def _along(values: Tensor, tensor: Tensor) -> Tensor:

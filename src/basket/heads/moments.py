@@ -85,7 +85,7 @@ class Fit:
     ----------
     yy : ndarray, (n_skills,)
         Sum of the squared levels.
-    yf, ff : ndarray, (n_penalties, n_skills)
+    yf, ff : ndarray, (n_candidates, n_skills)
         Sums of their products with the predictions, and of the squared predictions.
     """
 
@@ -98,7 +98,7 @@ class Fit:
 
     @property
     def errors(self) -> Float:
-        """Sum of squared errors, (n_penalties, n_skills)."""
+        """Sum of squared errors, (n_candidates, n_skills)."""
         return np.asarray(self.yy - 2 * self.yf + self.ff)
 
     @property
@@ -111,7 +111,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The ridge solutions of all penalties, in the eigenvectors of the standardised Gram matrix.
+    """The ridge solutions of all candidates, in the eigenvectors of the standardised Gram matrix.
+
+    A candidate is a penalty and a power: the coefficient of a direction whose variance is ``u``
+    times the mean is penalised by ``penalty * u ** (1 - power)``. Power 1 is ridge; a higher one
+    trusts the leading directions more.
 
     Parameters
     ----------
@@ -132,24 +136,26 @@ class Spectrum:
     values: Float
     projected: Float
 
-    def coef(self, penalties: Float) -> Float:
-        """Coefficients of raw features, (P, n_skills), for one penalty per skill (n_skills,)."""
-        weights = self.projected / (self.values[:, None] + penalties)
+    def coef(self, penalties: Float, powers: Float) -> Float:
+        """Coefficients of raw features, (P, n_skills), for one candidate per skill (n_skills,)."""
+        weights = self._shrink(penalties, powers) * self.projected
         return self.scale[:, None] * (self.vectors @ weights)
 
-    def fit_to_moments(self, held: Moments, penalties: Float) -> Fit:
+    def fit_to_moments(self, held: Moments, penalties: Float, powers: Float) -> Fit:
         """How the solutions fit rows of which only moments are known."""
         xx, xy, yy = held.around(self.mean, self.y_mean)
         basis = self.scale[:, None] * self.vectors
-        weights = self._path(penalties)
+        weights = self._path(penalties, powers)
         flat = weights.reshape(weights.shape[0], np.prod(weights.shape[1:]))
         quadratic = (flat * ((basis.T @ xx @ basis) @ flat)).sum(axis=0)
         linear = np.einsum("rls,rs->ls", weights, basis.T @ xy)
         return Fit(yy, linear, quadratic.reshape(linear.shape))
 
-    def fit_to_rows(self, X: Float, Y: Float, row_weights: Float, penalties: Float) -> Fit:
+    def fit_to_rows(
+        self, X: Float, Y: Float, row_weights: Float, penalties: Float, powers: Float
+    ) -> Fit:
         """How the solutions fit rows."""
-        weights = self._path(penalties)
+        weights = self._path(penalties, powers)
         directions = ((X - self.mean) * self.scale) @ self.vectors
         predicted = directions @ weights.reshape(weights.shape[0], np.prod(weights.shape[1:]))
         predicted = predicted.reshape(len(X), *weights.shape[1:])
@@ -160,10 +166,22 @@ class Spectrum:
             np.einsum("n,nls->ls", row_weights, predicted**2),
         )
 
-    def _path(self, penalties: Float) -> Float:
-        """Weights of every penalty and skill, (r, n_penalties, n_skills)."""
-        shrink = 1.0 / (self.values[:, None] + penalties)
+    def _path(self, penalties: Float, powers: Float) -> Float:
+        """Weights of every candidate and skill, (r, n_candidates, n_skills)."""
+        shrink = self._shrink(penalties, powers)
         return np.asarray(shrink[:, :, None] * self.projected[:, None, :])
+
+    def _shrink(self, penalties: Float, powers: Float) -> Float:
+        """Weight of each direction per unit of its product with the levels, (r, n_candidates)."""
+        # (values + penalty * u^(1 - power))^-1, in a form that a direction of variance 0 survives.
+        trust = relative_variance(self.values, self.scale)[:, None] ** (powers - 1.0)
+        return np.asarray(trust / (self.values[:, None] * trust + penalties))
+
+
+def relative_variance(values: Float, scale: Float) -> Float:
+    """Variance of each principal direction beside the mean over all columns that vary, (r,)."""
+    total = values.sum()
+    return np.asarray(values * (np.count_nonzero(scale) / total if total > 0 else 0.0))
 
 
 def primal_spectrum(train: Moments, total: Moments, *, standardize: bool) -> Spectrum:

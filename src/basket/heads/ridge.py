@@ -1,11 +1,11 @@
 """Ridge regression in closed form, made ordinal by a link calibrated out of fold.
 
 What is regressed on the features is the level, or each of the K-1 indicators "above level k". All
-penalties, skills and indicators share one eigendecomposition per fold
-(:mod:`basket.heads.ridge_search`). The penalty of each skill has the smallest squared error over
-player-grouped folds, with scores rescaled as the link will rescale them. The same out-of-fold
-scores then fit, per skill, one slope and K-1 thresholds of a cumulative logit (per indicator, a
-slope and one threshold), so the probabilities know how far the scores can be trusted.
+penalties, powers, skills and indicators share one eigendecomposition per fold
+(:mod:`basket.heads.ridge_search`). The penalty and power of each skill have the smallest squared
+error over player-grouped folds, with scores rescaled as the link will rescale them. The same
+out-of-fold scores then fit, per skill, one slope and K-1 thresholds of a cumulative logit (per
+indicator, a slope and one threshold), so the probabilities know how far the scores can be trusted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import SkillHead
 from basket.heads.exceedance import level_probabilities
-from basket.heads.ridge_search import RidgeSearch
+from basket.heads.powers import candidate_powers, candidates
+from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -29,9 +30,6 @@ Float = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 TARGETS = ("level", "thresholds")
-
-#: Default penalties, in units of the total sample weight: from nothing to nearly the prior.
-RELATIVE_PENALTIES = np.logspace(5, -4, 30)
 
 _PREDICT_ROWS = 8192
 #: Out-of-fold scores held at once where many heads are fitted together.
@@ -52,8 +50,11 @@ class RidgeHead(SkillHead):
     penalties : sequence of float, optional
         Candidates, as scikit-learn's ``alpha``; 30 values around the total sample weight if not
         given.
+    powers : sequence of float, optional
+        Candidates for how much leading directions are trusted (:mod:`basket.heads.powers`); 1 is
+        scikit-learn's ridge. 1, 2 and 4 if not given; 1 alone where penalties are given.
     folds : int, default=5
-        Player-grouped folds for choosing the penalty and fitting the link.
+        Player-grouped folds for choosing penalty and power and fitting the link.
     standardize : bool, default=True
         Scale features to unit variance, fold by fold, on its training part.
     class_weight : "balanced", mapping or sequence, optional
@@ -64,10 +65,11 @@ class RidgeHead(SkillHead):
 
     Attributes
     ----------
-    penalties_ : ndarray, float64, (n_active,)
-        The chosen penalty of each learned skill.
-    errors_ : ndarray, float64, (n_penalties, n_active)
-        Out-of-fold sum of squared errors of each candidate, its scores rescaled at best.
+    penalties_, powers_ : ndarray, float64, (n_active,)
+        The chosen penalty and power of each learned skill.
+    errors_ : ndarray, float64, (n_powers * n_penalties, n_active)
+        Out-of-fold sum of squared errors of each candidate, its scores rescaled at best; powers
+        rise, and within each penalties fall.
     coef_ : ndarray, float64, (P, n_active), or (P, n_active * (K-1)) with ``thresholds``
         Change of the latent score (in logits) per unit of a feature.
     intercept_ : ndarray, float64
@@ -95,6 +97,7 @@ class RidgeHead(SkillHead):
         n_levels: int | None = None,
         target: str = "level",
         penalties: Sequence[float] | None = None,
+        powers: Sequence[float] | None = None,
         folds: int = 5,
         standardize: bool = True,
         class_weight: str | Mapping[Any, float] | Sequence[float] | None = None,
@@ -103,6 +106,7 @@ class RidgeHead(SkillHead):
         self.n_levels = n_levels
         self.target = target
         self.penalties = penalties
+        self.powers = powers
         self.folds = folds
         self.standardize = standardize
         self.class_weight = class_weight
@@ -116,14 +120,14 @@ class RidgeHead(SkillHead):
         return tags
 
     def _own_parameters(self) -> frozenset[str]:
-        return frozenset({"penalties"})
+        return frozenset({"penalties", "powers"})
 
     def _fit(self, rows: TrainingRows) -> None:
         self._fit_many([self], rows)
 
     @classmethod
     def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
-        """Search the penalties of all heads at once; each then chooses among its own."""
+        """Search the candidates of all heads at once; each then chooses among its own."""
         first = heads[0]
         first._check_parameters()
         rows = rows.learned()
@@ -131,21 +135,22 @@ class RidgeHead(SkillHead):
             head._make_room(rows)
         for skills, part in rows.by_missingness():
             candidates = [head._candidates(float(part.weights.sum())) for head in heads]
-            # From strong to weak: of equal errors, the first is the most cautious.
-            union = np.unique(np.concatenate(candidates))[::-1]
+            union, places = np.unique(np.concatenate(candidates), axis=0, return_inverse=True)
             search = RidgeSearch(
                 part,
-                union,
+                -union[:, 1],
                 first.folds,
                 standardize=first.standardize,
                 targets=first._targets(part),
+                powers=union[:, 0],
             )
             # The link rescales the scores, so only their direction is judged: what a strong penalty
             # takes from their size it gives back.
             errors = search.errors_at_best_slope.reshape(len(union), len(skills), -1).sum(axis=2)
-            places = [np.searchsorted(-union, -each) for each in candidates]
-            chosen = [place[errors[place].argmin(axis=0)] for place in places]
-            for head, place in zip(heads, places, strict=True):
+            ends = np.cumsum([len(each) for each in candidates])[:-1]
+            own = np.split(places.ravel(), ends)
+            chosen = [place[errors[place].argmin(axis=0)] for place in own]
+            for head, place in zip(heads, own, strict=True):
                 head.errors_[:, skills] = errors[place]
             first._link(heads, chosen, skills, part, search)
 
@@ -161,6 +166,7 @@ class RidgeHead(SkillHead):
         self.intercept_ = np.zeros(n_scores)
         self.thresholds_ = np.zeros((rows.n_skills, rows.n_levels - 1))
         self.penalties_ = np.zeros(rows.n_skills)
+        self.powers_ = np.zeros(rows.n_skills)
         self.errors_ = np.zeros((len(self._candidates(1.0)), rows.n_skills))
 
     def _scores_per_skill(self, n_levels: int) -> int:
@@ -187,9 +193,9 @@ class RidgeHead(SkillHead):
         at_once = max(1, _SCORE_CELLS // (len(part.X) * len(columns)))
         for start in range(0, len(heads), at_once):
             some = slice(start, start + at_once)
-            penalties = np.stack([np.repeat(each, per_skill) for each in chosen[some]])
+            choices = np.stack([np.repeat(each, per_skill) for each in chosen[some]])
             for head, choice, scores in zip(
-                heads[some], penalties, search.out_of_fold(penalties), strict=True
+                heads[some], choices, search.out_of_fold(choices), strict=True
             ):
                 thresholds, slopes = head._fit_links(scores, part)
                 coef, mean = search.refit(choice)
@@ -197,6 +203,7 @@ class RidgeHead(SkillHead):
                 head.coef_[:, columns] = slopes * coef
                 head.intercept_[columns] = -(mean @ head.coef_[:, columns])
                 head.penalties_[skills] = search.penalties[choice[::per_skill]]
+                head.powers_[skills] = search.powers[choice[::per_skill]]
 
     def _fit_links(self, scores: Float, part: TrainingRows) -> tuple[Float, Float]:
         """Thresholds (n_skills, K-1) and the slope of each column of scores."""
@@ -219,12 +226,12 @@ class RidgeHead(SkillHead):
         return thresholds, slopes
 
     def _candidates(self, total_weight: float) -> Float:
-        if self.penalties is None:
-            return RELATIVE_PENALTIES * total_weight
-        penalties = np.sort(np.asarray(self.penalties, dtype=np.float64).ravel())[::-1]
+        penalties = RELATIVE_PENALTIES * total_weight
+        if self.penalties is not None:
+            penalties = np.asarray(self.penalties, dtype=np.float64).ravel()
         if not len(penalties) or not (penalties > 0).all() or not np.isfinite(penalties).all():
             raise UsageError(f"penalties must be positive numbers, got {self.penalties!r}")
-        return penalties
+        return candidates(candidate_powers(self.powers, self.penalties), penalties)
 
     def _scores(self, X: Array) -> Float:
         # Row blocks bound the float64 copy of float32 features.
@@ -254,4 +261,5 @@ class RidgeHead(SkillHead):
             "intercept": (n_scores,),
             "thresholds": (n_active, cuts),
             "penalties": (n_active,),
+            "powers": (n_active,),
         }

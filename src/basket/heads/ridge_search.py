@@ -1,4 +1,4 @@
-"""Every ridge penalty on every player-grouped fold, from one pass over the data.
+"""Every ridge penalty and power on every player-grouped fold, from one pass over the data.
 
 The moments of a fold's training part are the total minus the fold's own, and one eigendecomposition
 per fold serves all penalties and targets. With fewer rows than features the same solutions are
@@ -22,24 +22,30 @@ Float = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 
+#: Default penalties, in units of the total sample weight: from nothing to nearly the prior.
+RELATIVE_PENALTIES = np.logspace(5, -4, 30)
+
+
 class RidgeSearch:
-    """All penalties on all folds, for targets that are known in the same rows.
+    """All candidates on all folds, for targets that are known in the same rows.
 
     Parameters
     ----------
     part : TrainingRows
-    penalties : ndarray, float64, (n_penalties,)
+    penalties : ndarray, float64, (n_candidates,)
     n_folds : int
     standardize : bool
         Scale features to unit variance, fold by fold, on its training part.
     targets : ndarray, float64, (n, T), optional
         What is regressed on the features; the levels if not given.
+    powers : ndarray, float64, (n_candidates,), optional
+        See :class:`~basket.heads.moments.Spectrum`; all 1 (plain ridge) if not given.
 
     Attributes
     ----------
-    errors : ndarray, float64, (n_penalties, T)
+    errors : ndarray, float64, (n_candidates, T)
         Out-of-fold sum of squared errors.
-    errors_at_best_slope : ndarray, float64, (n_penalties, T)
+    errors_at_best_slope : ndarray, float64, (n_candidates, T)
         The same once one factor >= 0 has rescaled the scores of all folds.
     fold : ndarray, int64, (n,)
         Fold of each row.
@@ -53,8 +59,10 @@ class RidgeSearch:
         *,
         standardize: bool,
         targets: Float | None = None,
+        powers: Float | None = None,
     ) -> None:
         self.part, self.penalties, self.standardize = part, penalties, standardize
+        self.powers = np.ones(len(penalties)) if powers is None else powers
         self.targets = part.levels.astype(np.float64) if targets is None else targets
         # Moments of features far from zero lose digits; this shift costs nothing and keeps them.
         self.shift = np.average(part.X, axis=0, weights=part.weights).astype(np.float64)
@@ -77,7 +85,7 @@ class RidgeSearch:
         Parameters
         ----------
         chosen : ndarray, int64, (..., T)
-            Place of each target's penalty; several choices at once read the rows once.
+            Place of each target's candidate; several choices at once read the rows once.
 
         Returns
         -------
@@ -90,14 +98,17 @@ class RidgeSearch:
             mask = self.fold == fold
             X, _, _ = self._rows(mask)
             X -= spectrum.mean
-            coef = [spectrum.coef(self.penalties[choice]) for choice in choices]
+            coef = [
+                spectrum.coef(self.penalties[choice], self.powers[choice]) for choice in choices
+            ]
             found = X @ np.concatenate(coef, axis=1)
             scores[:, mask] = found.reshape(len(X), n_choices, n_targets).swapaxes(0, 1)
         return scores.reshape(*chosen.shape[:-1], len(self.part.X), n_targets)
 
     def refit(self, chosen: Index) -> tuple[Float, Float]:
         """Coefficients (P, T) on all rows, and the mean (P,) they are centred on."""
-        return self._whole.coef(self.penalties[chosen]), self._whole.mean + self.shift
+        coef = self._whole.coef(self.penalties[chosen], self.powers[chosen])
+        return coef, self._whole.mean + self.shift
 
     @cached_property
     def _whole(self) -> Spectrum:
@@ -115,7 +126,7 @@ class RidgeSearch:
             spectrum = primal_spectrum(
                 self.total - moments, self.total, standardize=self.standardize
             )
-            fits.append(spectrum.fit_to_moments(moments, self.penalties))
+            fits.append(spectrum.fit_to_moments(moments, self.penalties, self.powers))
             self.spectra.append(spectrum)
         self._judge(fits)
 
@@ -124,7 +135,7 @@ class RidgeSearch:
         for fold in self.folds:
             train, test = self._rows(self.fold != fold), self._rows(self.fold == fold)
             spectrum = dual_spectrum(*train, standardize=self.standardize)
-            fits.append(spectrum.fit_to_rows(*test, self.penalties))
+            fits.append(spectrum.fit_to_rows(*test, self.penalties, self.powers))
             self.spectra.append(spectrum)
         self._judge(fits)
 
