@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from basket import cli
+from basket.cli import options
 from basket.console import Output
 from basket.console.extraction import (
     estimate_lines,
@@ -286,6 +287,7 @@ def failing(monkeypatch):
     ],
 )
 def test_every_end_has_its_code_and_no_traceback(failing, capsys, error, code, said):
+    options.remember_verbose(True)  # a command before this one was told to be verbose
     failing(error)
     assert cli.run([]) == code
     err = " ".join(capsys.readouterr().err.split())

@@ -75,6 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; never raises for a deliberate error."""
     from typer.main import get_command
 
+    options.remember_verbose(False)  # of a command that ran before in this process
     try:
         code = int(get_command(app).main(list(arguments), "basket", standalone_mode=False) or 0)
         if code == _INTERRUPTED_IN_TYPER:
