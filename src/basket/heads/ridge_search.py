@@ -65,7 +65,9 @@ class RidgeSearch:
         self.powers = np.ones(len(penalties)) if powers is None else powers
         self.targets = part.levels.astype(np.float64) if targets is None else targets
         # Moments of features far from zero lose digits; this shift costs nothing and keeps them.
-        self.shift = np.average(part.X, axis=0, weights=part.weights).astype(np.float64)
+        # About the mean: in the precision of the features, which spares a copy of them.
+        weights = (part.weights / part.weights.sum()).astype(part.X.dtype)
+        self.shift = (weights @ part.X).astype(np.float64)
         self.fold = fold_rules.folds_of(part.keys, n_folds)
         self.folds = range(int(self.fold.max()) + 1)
         self.errors = np.zeros((len(penalties), self.targets.shape[1]))
