@@ -127,6 +127,15 @@ def test_networks_find_what_ridge_cannot(data):
     assert head.score(X[450:], Y[450:]) > ridge.score(X[450:], Y[450:]) + 0.1
 
 
+@pytest.mark.parametrize("start", ["ridge", "prior"])
+def test_what_is_said_of_a_player_does_not_depend_on_the_company(start, data):
+    X, Y = data
+    head = make_head("mlp", n_levels=5, epochs=3, start=start).fit(X, Y)
+    together = head.predict_proba(X)
+    alone = np.concatenate([head.predict_proba(row) for row in X[:, None]])
+    assert alone == pytest.approx(together, abs=1e-12)
+
+
 def test_an_unknown_start_is_refused(data):
     with pytest.raises(UsageError, match="starts at ridge or prior, got 'zero'"):
         make_head("mlp", n_levels=5, start="zero").fit(*data)

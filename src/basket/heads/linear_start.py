@@ -99,7 +99,7 @@ class LinearStart:
         -------
         ndarray, float64, (n, n_skills * outputs per skill)
         """
-        latent = (X @ self.slope).astype(np.float64)
+        latent = X.astype(np.float64) @ self.slope.astype(np.float64)
         if loss in ("cumulative", "coral"):
             return latent
         below = expit(self.thresholds - latent[:, :, None])

@@ -186,10 +186,12 @@ class MlpHead(SkillHead):
         """Last layer before the link, float64, (n, n_active) or (n, n_active * K)."""
         blocks = []
         for start in range(0, max(len(X), 1), _PREDICT_ROWS):
-            values = self._standardise(X[start : start + _PREDICT_ROWS])
-            begun = self.start_.outputs(values, self.loss)
+            standard = self._standardise(X[start : start + _PREDICT_ROWS])
+            begun = self.start_.outputs(standard, self.loss)
+            # In double precision what is said of a row does not depend on its place in a product.
+            values = standard.astype(np.float64)
             for index, (weight, bias) in enumerate(self.layers_):
-                values = values @ weight + bias
+                values = values @ weight.astype(np.float64) + bias
                 if index < len(self.layers_) - 1:
                     np.maximum(values, 0.0, out=values)
             blocks.append(values + begun)
