@@ -174,8 +174,8 @@ def publish_image(
     target = folder / SHARDS_FOLDER / image.name
     temporary = folder / TMP_FOLDER / uuid.uuid4().hex
     with told_in_a_sentence(folder, len(image.data)):
-        temporary.parent.mkdir(exist_ok=True)
-        target.parent.mkdir(exist_ok=True)
+        _make_folder(temporary.parent)
+        _make_folder(target.parent)
         try:
             write_new(temporary, image.data, step=on_step)
             _publish_shard(temporary, target)
@@ -192,6 +192,12 @@ def publish_image(
     return entry
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder where there is none; it is nearly always there, and to look is cheaper."""
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+
+
 #: Threads of one process append in turn; lines of several processes are told apart by checksums.
 _appending = threading.Lock()
 
@@ -199,7 +205,7 @@ _appending = threading.Lock()
 def _append_to_manifest(manifest: Path, entry: Entry) -> None:
     try:
         with _appending:
-            manifest.parent.mkdir(exist_ok=True)
+            _make_folder(manifest.parent)
             append_line(manifest, entry, sync=bool(entry.replaces))
             if entry.replaces:
                 fsync_folder(manifest.parent)

@@ -78,8 +78,11 @@ def _checked_features(
 
 def _half(values: npt.NDArray[Any], named: str) -> npt.NDArray[np.float16]:
     """A float16 copy; an error instead of a value that float16 cannot hold."""
-    with np.errstate(over="ignore"):  # told below, with the value and the place
-        half = np.array(values, dtype=np.float16, order="C")
+    if values.dtype == np.float16:  # as features are, as a rule
+        half = values.copy(order="C")
+    else:
+        with np.errstate(over="ignore"):  # told below, with the value and the place
+            half = values.astype(np.float16, order="C")
     if all_finite(half):
         return half
     segment, column = (int(axis) for axis in np.argwhere(~np.isfinite(half))[0])
