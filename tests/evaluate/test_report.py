@@ -204,7 +204,7 @@ def test_simulated_players_and_random_weights_stand_across_the_page(report, page
 
 
 def test_summary_names_run_choice_and_notes(page):
-    assert "a gbdt head on motion features" in page.text
+    assert "the head gbdt on motion features" in page.text
     assert "It was chosen for the best validation accuracy." in page.text
     assert "A note of the caller." in page.text
 

@@ -114,8 +114,8 @@ def _fitted(run: RunReport, report: EvaluationReport) -> str:
     shown = f" It is one of {others + 1} runs compared here." if others else ""
     reason = f" It was chosen for {report.primary_reason}." if report.primary_reason else ""
     return (
-        f"Shown in detail: a {about.head} head on {about.feature_names} features{pooling}{trained}."
-        f"{shown}{reason}"
+        f"Shown in detail: the head {about.head} on {about.feature_names} features"
+        f"{pooling}{trained}.{shown}{reason}"
     )
 
 
