@@ -57,6 +57,24 @@ def test_corn_loss_is_that_of_coral_pytorch(batch):
         assert value.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("leading", [(), (3,)])
+def test_derivatives_of_the_cumulative_loss_written_by_hand_are_the_recorded_ones(leading):
+    random = np.random.default_rng(3)
+    start = np.sort(random.normal(size=(*leading, 4, 4)), axis=-1)
+    start[..., 0, 1:3] = 0.3  # a level nobody has, whose gap has closed
+    output = OUTPUTS["cumulative"](start).double()
+    levels = torch.from_numpy(random.integers(0, 5, size=(50, 4)))
+    weights = torch.from_numpy(random.exponential(size=(50, 4)))
+    weights[:10] = 0.0
+    scores = torch.from_numpy(8 * random.normal(size=(*leading, 50, 4)))
+    by_hand = output.derivatives(scores, levels, weights)
+    recorded = super(type(output), output).derivatives(scores, levels, weights)
+    assert len(by_hand) == len(recorded) == 3
+    for found, expected in zip(by_hand, recorded, strict=True):
+        assert found.shape == expected.shape
+        assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-8)
+
+
 def test_cumulative_loss_is_that_of_the_link(batch):
     levels, outputs = batch
     ours, scores = OUTPUTS["cumulative"](START).double(), outputs(1)

@@ -308,11 +308,13 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     ) -> TrainingRows:
         """Keep the rows that say something, in canonical order."""
         used = np.flatnonzero((weights > 0) & (levels >= 0).any(axis=1))
-        X, levels, weights = take(X, used), levels[used], weights[used]
-        if groups is not None:
-            groups = np.asarray(groups)[used]
+        if len(used) < len(levels):
+            X, levels, weights = take(X, used), levels[used], weights[used]
+            groups = None if groups is None else np.asarray(groups)[used]
         keys = folds.group_keys(groups, X, seed=self._split_seed())
-        order = folds.canonical_order(X, levels, weights, keys)
+        # Without groups, the keys are hashes of the rows already.
+        content = keys if groups is None else folds.row_hashes(X)
+        order = folds.canonical_order(content, levels, weights, keys)
         return TrainingRows(
             take(X, order), levels[order], weights[order], keys[order], len(self.classes_)
         )

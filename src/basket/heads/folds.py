@@ -87,13 +87,21 @@ def held_out(keys: Keys, fraction: float) -> npt.NDArray[np.bool_]:
 
 
 def canonical_order(
-    X: npt.NDArray[Any] | RaggedFeatures,
+    content: Keys,
     levels: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float64],
     keys: Keys,
 ) -> npt.NDArray[np.int64]:
-    """Order of the rows that does not depend on the order they came in, int64, (n,)."""
-    return np.lexsort((weights, row_hashes(levels), keys, row_hashes(X)))
+    """Order of the rows that does not depend on the order they came in, int64, (n,).
+
+    Parameters
+    ----------
+    content : ndarray, uint64, (n,)
+        :func:`row_hashes` of the features.
+    levels, weights, keys
+        As in :class:`~basket.heads.rows.TrainingRows`.
+    """
+    return np.lexsort((weights, row_hashes(levels), keys, content))
 
 
 def _video_hashes(features: RaggedFeatures, seed: int) -> Keys:

@@ -272,7 +272,7 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
     X = first._standardise(rows.X)
     start = LinearStart.prior(X.shape[1], rows)
     if first.start == "ridge":
-        start = LinearStart.ridge(X[~held], rows, ~held)
+        start = LinearStart.ridge(X[~held] if held.any() else X, rows, ~held)
     trained = train(shape, knobs, X, rows, held, start=start)
     for head, result in zip(heads, trained, strict=True):
         head.layers_, head.thresholds_ = result.layers, result.thresholds

@@ -18,6 +18,8 @@ Float = npt.NDArray[np.float64]
 #: Stands for an infinite threshold: beyond it every sigmoid is exactly 0 or 1 in float32, and
 #: unlike infinity it has a derivative.
 _FAR = 1e4
+#: Thresholds that are closer than this count as this far apart.
+_NEAR = 1e-6
 
 
 class Output(nn.Module, ABC):
@@ -36,6 +38,22 @@ class Output(nn.Module, ABC):
     @abstractmethod
     def loss(self, outputs: Tensor, levels: Tensor) -> Tensor:
         """Loss of each label, (..., n, n_skills), for levels (n, n_skills) that are not missing."""
+
+    def derivatives(self, outputs: Tensor, levels: Tensor, weights: Tensor) -> list[Tensor]:
+        """Derivatives of the weighted sum of the losses in the outputs, then in each parameter.
+
+        Parameters
+        ----------
+        outputs : Tensor, (..., n, n_outputs)
+            Not part of any other computation.
+        levels : Tensor, int64, (n, n_skills)
+            Not missing.
+        weights : Tensor, (n, n_skills)
+            Of the labels.
+        """
+        outputs = outputs.detach().requires_grad_()
+        total = (self.loss(outputs, levels) * weights).sum()
+        return list(torch.autograd.grad(total, [outputs, *self.parameters()]))
 
     def terms(self, levels: Tensor) -> Tensor | None:  # noqa: ARG002 - only corn asks
         """How many terms each label's loss sums, where the mean is over terms, (n, n_skills)."""
@@ -68,6 +86,16 @@ class CumulativeOutput(Output):
     def loss(self, outputs: Tensor, levels: Tensor) -> Tensor:
         """Negative log probability."""
         return cumulative_loss(outputs, self.thresholds(), levels)
+
+    @torch.no_grad()
+    def derivatives(self, outputs: Tensor, levels: Tensor, weights: Tensor) -> list[Tensor]:
+        """By hand: most of what recording them would take goes into the value of the loss."""
+        of_outputs, of_thresholds = cumulative_derivatives(
+            outputs, self.thresholds(), levels, weights
+        )
+        # Each threshold is the first one plus the gaps up to it.
+        of_rising = of_thresholds.flip(-1).cumsum(-1).flip(-1)
+        return [of_outputs, of_rising[..., :1], of_rising[..., 1:] * torch.sigmoid(self.gaps)]
 
 
 class CoralOutput(Output):
@@ -161,6 +189,50 @@ def cumulative_loss(latent: Tensor, thresholds: Tensor, levels: Tensor) -> Tenso
     padded = torch.cat([-end, thresholds, end], dim=-1)
     skills = torch.arange(thresholds.shape[-2]).expand_as(levels)
     upper_cut, lower_cut = padded[..., skills, levels + 1], padded[..., skills, levels]
-    gap = (upper_cut - lower_cut).clamp_min(1e-6)
+    gap = (upper_cut - lower_cut).clamp_min(_NEAR)
     log_p = functional.logsigmoid(upper_cut - latent) + functional.logsigmoid(latent - lower_cut)
     return -(log_p + torch.log(-torch.expm1(-gap)))
+
+
+def cumulative_derivatives(
+    latent: Tensor, thresholds: Tensor, levels: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Derivatives of the weighted sum of :func:`cumulative_loss`.
+
+    Parameters
+    ----------
+    latent, thresholds, levels : Tensor
+        As there.
+    weights : Tensor, (n, n_skills)
+        Of the labels.
+
+    Returns
+    -------
+    of_latent : Tensor, (..., n, n_skills)
+    of_thresholds : Tensor, (..., n_skills, K-1)
+    """
+    *leading, n_skills, n_cuts = thresholds.shape
+    end = thresholds.new_full((*leading, n_skills, 1), _FAR)
+    padded = torch.cat([-end, thresholds, end], dim=-1)
+    # Where the lower cut of each label stands in all padded cuts; the upper one is next to it.
+    place = (levels + torch.arange(n_skills) * (n_cuts + 2)).view(-1)
+    cuts = padded.flatten(-2)
+    lower = cuts.index_select(-1, place).view(latent.shape)
+    upper = cuts.index_select(-1, place + 1).view(latent.shape)
+    at_or_above_upper = upper.sub_(latent).neg_().sigmoid_().mul_(weights)
+    below_lower = lower.sub_(latent).sigmoid_().mul_(weights)
+    of_latent = at_or_above_upper - below_lower
+
+    of_cuts = torch.zeros_like(cuts)
+    index = place.expand(*leading, -1)
+    of_cuts.scatter_add_(-1, index, below_lower.flatten(-2))
+    of_cuts.scatter_add_(-1, index + 1, at_or_above_upper.neg_().flatten(-2))
+    of_thresholds = of_cuts.view(padded.shape)[..., 1:-1]
+    # The share of a level between two cuts grows with the gap, whatever the score is.
+    per_level = weights.new_zeros(n_skills * (n_cuts + 2)).index_add_(0, place, weights.flatten())
+    gap = thresholds.diff(dim=-1)
+    odds = (gap > _NEAR) / torch.expm1(gap.clamp_min(_NEAR))
+    widened = per_level.view(n_skills, -1)[:, 1:n_cuts] * odds
+    of_thresholds[..., :-1] += widened
+    of_thresholds[..., 1:] -= widened
+    return of_latent, of_thresholds

@@ -191,7 +191,9 @@ class _Cells:
     def __init__(
         self, X: Float32, begun: Float32, rows: TrainingRows, mask: Mask, *, batch_size: int
     ) -> None:
-        self.X, self.begun = torch.from_numpy(X[mask]), torch.from_numpy(begun[mask])
+        if not mask.all():
+            X, begun = X[mask], begun[mask]
+        self.X, self.begun = torch.from_numpy(X), torch.from_numpy(begun)
         self._batch = torch.empty(min(batch_size, len(self.X)), X.shape[1])
         self.levels = torch.from_numpy(np.maximum(rows.levels[mask], 0))
         self.weights = torch.from_numpy(rows.cells[mask].astype(np.float32))
@@ -204,26 +206,25 @@ class _Cells:
         # Into memory that is used again: fresh memory would cost more than the copy.
         X = self._batch[: len(batch)]
         torch.index_select(self.X, 0, batch, out=X)
-        outputs = pack.outputs(X, training=True)
-        outputs = outputs.add_(self.begun[batch]).requires_grad_()
-        total, weight = self._sums(pack, outputs, batch)
+        outputs = pack.outputs(X, training=True).add_(self.begun[batch])
+        levels, weights = self.levels[batch], self.weights[batch]
         # Networks do not touch each other, so the sum has each one's own gradient.
-        mean = (total / weight.clamp_min(1e-12)).sum()
-        first, *more = torch.autograd.grad(mean, [outputs, *pack.output.parameters()])
+        mean = weights / self._count(pack, levels, weights).clamp_min(1e-12)
+        first, *more = pack.output.derivatives(outputs, levels, mean)
         return pack.gradients(first, more)
 
     def sums(self, pack: Pack, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sums of the losses (M,) without dropout, and of the weights."""
         with torch.no_grad():
             outputs = pack.outputs(self.X[batch]).add_(self.begun[batch])
-            return self._sums(pack, outputs, batch)
+            levels, weights = self.levels[batch], self.weights[batch]
+            per_label = pack.output.loss(outputs, levels)
+            return (per_label * weights).sum(dim=(1, 2)), self._count(pack, levels, weights)
 
-    def _sums(self, pack: Pack, outputs: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-        levels, weights = self.levels[batch], self.weights[batch]
-        per_label = pack.output.loss(outputs, levels)
+    def _count(self, pack: Pack, levels: Tensor, weights: Tensor) -> Tensor:
+        """What a mean over these labels divides by."""
         terms = pack.output.terms(levels)
-        count = weights if terms is None else weights * terms
-        return (per_label * weights).sum(dim=(1, 2)), count.sum()
+        return (weights if terms is None else weights * terms).sum()
 
 
 def _evaluate(pack: Pack, cells: _Cells) -> Tensor:

@@ -25,6 +25,8 @@ Index = npt.NDArray[np.int64]
 #: Default penalties, in units of the total sample weight: from nothing to nearly the prior.
 RELATIVE_PENALTIES = np.logspace(5, -4, 30)
 
+_BLOCK_ROWS = 2048
+
 
 class RidgeSearch:
     """All candidates on all folds, for targets that are known in the same rows.
@@ -97,14 +99,13 @@ class RidgeSearch:
         n_choices, n_targets = choices.shape
         scores = np.zeros((n_choices, len(self.part.X), n_targets))
         for fold, spectrum in zip(self.folds, self.spectra, strict=False):
-            mask = self.fold == fold
-            X, _, _ = self._rows(mask)
-            X -= spectrum.mean
-            coef = [
-                spectrum.coef(self.penalties[choice], self.powers[choice]) for choice in choices
-            ]
-            found = X @ np.concatenate(coef, axis=1)
-            scores[:, mask] = found.reshape(len(X), n_choices, n_targets).swapaxes(0, 1)
+            each = [spectrum.coef(self.penalties[place], self.powers[place]) for place in choices]
+            coef = np.concatenate(each, axis=1)
+            for block in self._blocks(fold):
+                X, _, _ = self._rows(block)
+                X -= spectrum.mean
+                found = (X @ coef).reshape(len(X), n_choices, n_targets)
+                scores[:, block] = found.swapaxes(0, 1)
         return scores.reshape(*chosen.shape[:-1], len(self.part.X), n_targets)
 
     def refit(self, chosen: Index) -> tuple[Float, Float]:
@@ -119,7 +120,10 @@ class RidgeSearch:
         return primal_spectrum(self.total, self.total, standardize=self.standardize)
 
     def _search_primal(self) -> None:
-        held = [Moments.of(*self._rows(self.fold == fold)) for fold in self.folds]
+        held = [
+            reduce(add, (Moments.of(*self._rows(block)) for block in self._blocks(fold)))
+            for fold in self.folds
+        ]
         self.total = reduce(add, held)
         if len(held) == 1:
             return
@@ -145,8 +149,13 @@ class RidgeSearch:
         whole = reduce(add, fits)
         self.errors, self.errors_at_best_slope = whole.errors, whole.errors_at_best_slope
 
-    def _rows(self, mask: Any) -> tuple[Float, Float, Float]:
+    def _blocks(self, fold: int) -> list[Index]:
+        """Rows of a fold, few enough at a time that their copies stay in fast memory."""
+        rows = np.flatnonzero(self.fold == fold)
+        return np.array_split(rows, max(1, -(-len(rows) // _BLOCK_ROWS)))
+
+    def _rows(self, some: Any) -> tuple[Float, Float, Float]:
         """Shifted features, targets and weights of some rows, float64."""
-        X = self.part.X[mask].astype(np.float64)
+        X = self.part.X[some].astype(np.float64)
         X -= self.shift
-        return X, self.targets[mask], self.part.weights[mask]
+        return X, self.targets[some], self.part.weights[some]
