@@ -20,6 +20,7 @@ Float32 = npt.NDArray[np.float32]
 _RARE = 1e-9
 #: Fewer than ridge has on its own: training mends what is imprecise, and waits for this.
 _FOLDS = 3
+_BLOCK_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,13 @@ class LinearStart:
         -------
         ndarray, float64, (n, n_skills * outputs per skill)
         """
-        latent = X.astype(np.float64) @ self.slope.astype(np.float64)
+        slope = self.slope.astype(np.float64)
+        # A few rows at a time: their copy in double precision stays in fast memory.
+        blocks = [
+            X[start : start + _BLOCK_ROWS].astype(np.float64) @ slope
+            for start in range(0, max(len(X), 1), _BLOCK_ROWS)
+        ]
+        latent = np.concatenate(blocks)
         if loss in ("cumulative", "coral"):
             return latent
         below = expit(self.thresholds - latent[:, :, None])

@@ -92,12 +92,12 @@ class TrainingRows:
         see the same rows, so a row without a label for a skill cannot touch it.
         """
         known = self.levels >= 0
-        # Eight rows to a byte, as sorting whole columns of booleans takes that much longer.
-        packed = np.packbits(known, axis=0)
-        _, first, of_skill = np.unique(packed, axis=1, return_index=True, return_inverse=True)
-        for index, place in enumerate(first):
-            skills = np.flatnonzero(of_skill.ravel() == index)
-            rows = np.flatnonzero(known[:, place])
+        patterns: dict[bytes, list[int]] = {}
+        for skill, column in enumerate(np.packbits(known, axis=0).T):
+            patterns.setdefault(column.tobytes(), []).append(skill)
+        for alike in patterns.values():
+            skills = np.array(alike)
+            rows = np.flatnonzero(known[:, alike[0]])
             part = self if len(rows) == len(self.X) else self._take(rows)
             yield (
                 skills,
