@@ -50,14 +50,16 @@ def answers_of_population(n_players, *, seed, runs=1):
 
 
 def coverage(n_players, n_sets, n_replicates):
-    [population] = answers_of_population(40_000, seed=10**6)
+    [population] = answers_of_population(200_000, seed=10**6)
     truth = {name: np.mean(value) for name, value in point_scores(population).items()}
     hits, counted = {}, 0
     for seed in range(n_sets):
         [answers] = answers_of_population(n_players, seed=seed)
         draws = bootstrap.draw_players(answers.n_players, n_replicates=n_replicates, seed=seed)
         for name, replicates in replicated_scores(answers, draws).items():
-            interval = bootstrap.percentile_interval(bootstrap.mean_per_replicate(replicates))
+            interval = bootstrap.percentile_interval(
+                bootstrap.mean_per_replicate(replicates), answers.n_players
+            )
             hits[name] = hits.get(name, 0) + (interval.low <= truth[name] <= interval.high)
         counted += 1
     error = (0.95 * 0.05 / counted) ** 0.5
@@ -86,12 +88,13 @@ def false_alarms(n_players, n_sets, n_replicates):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", type=int, default=200)
-    parser.add_argument("--players", type=int, default=150)
-    parser.add_argument("--replicates", type=int, default=400)
+    parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--players", type=int, nargs="+", default=[20, 150])
+    parser.add_argument("--replicates", type=int, default=bootstrap.N_REPLICATES)
     asked = parser.parse_args()
-    coverage(asked.players, asked.sets, asked.replicates)
-    false_alarms(asked.players, asked.sets, asked.replicates)
+    for n_players in asked.players:
+        coverage(n_players, asked.sets, asked.replicates)
+        false_alarms(n_players, asked.sets, asked.replicates)
 
 
 if __name__ == "__main__":

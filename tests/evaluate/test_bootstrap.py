@@ -70,7 +70,7 @@ def test_videos_of_one_player_widen_the_interval():
         scores = bootstrap.replicate_scores(
             clusters, bootstrap.draw_players(len(clusters)), metric="mae"
         )
-        interval = bootstrap.percentile_interval(scores[:, 0])
+        interval = bootstrap.percentile_interval(scores[:, 0], len(clusters))
         return interval.high - interval.low
 
     assert width(np.arange(240) // 8) > 2 * width(np.arange(240))
@@ -78,8 +78,27 @@ def test_videos_of_one_player_widen_the_interval():
 
 def test_mostly_undefined_replicates_give_no_interval():
     scores = np.full(100, np.nan)
-    assert bootstrap.percentile_interval(scores) is None
+    assert bootstrap.percentile_interval(scores, 50) is None
     scores[:40] = 0.5
-    assert bootstrap.percentile_interval(scores) is None
+    assert bootstrap.percentile_interval(scores, 50) is None
     scores[:60] = 0.5
-    assert bootstrap.percentile_interval(scores) == bootstrap.Interval(0.5, 0.5)
+    assert bootstrap.percentile_interval(scores, 50) == bootstrap.Interval(0.5, 0.5)
+
+
+@pytest.mark.parametrize("n_players", [4, 10, 40])
+def test_interval_of_a_mean_is_as_wide_as_students_t(n_players):
+    """For a mean the right width is known: percentiles as they are would fall short of it."""
+    from scipy import stats
+
+    random = np.random.default_rng(1)
+    values = random.normal(size=n_players)
+    draws = bootstrap.draw_players(n_players, n_replicates=20_000)
+    interval = bootstrap.percentile_interval(draws @ values / n_players, n_players)
+    expected = stats.t.interval(0.95, n_players - 1, values.mean(), stats.sem(values))
+    # Four values have few resamples, so their tails end before Student's do.
+    ratio = (interval.high - interval.low) / np.ptp(expected)
+    assert (0.55 if n_players == 4 else 0.93) < ratio < 1.03
+
+
+def test_one_player_has_no_interval():
+    assert bootstrap.percentile_interval(np.full(100, 0.5), 1) is None

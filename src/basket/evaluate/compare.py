@@ -206,7 +206,8 @@ def _compare_metric(
     ]
     replicated = np.asarray(drawn[0] - drawn[1])
     observed, permuted = _permutations(sides, metric, swaps)
-    enough = draws.shape[1] > 1  # one player says nothing about others
+    n_players = draws.shape[1]
+    enough = n_players > 1  # one player says nothing about others
     p_mean = bootstrap.p_value(_mean(observed[None]), mean_per_replicate(permuted))
     p_skills = bootstrap.p_value(observed, permuted)
     adjusted = bootstrap.holm(p_skills)
@@ -214,7 +215,7 @@ def _compare_metric(
         Difference(
             number(mean_over_skills(points[0])),
             number(mean_over_skills(points[1])),
-            percentile_interval(mean_per_replicate(replicated)) if enough else None,
+            percentile_interval(mean_per_replicate(replicated), n_players),
             number(float(p_mean)) if enough else number(np.nan),
             number(float(p_mean)) if enough else number(np.nan),
         ),
@@ -222,7 +223,7 @@ def _compare_metric(
             Difference(
                 number(points[0][skill]),
                 number(points[1][skill]),
-                percentile_interval(replicated[:, skill]) if enough else None,
+                percentile_interval(replicated[:, skill], n_players),
                 number(p_skills[skill]) if enough else number(np.nan),
                 number(adjusted[skill]) if enough else number(np.nan),
             )

@@ -142,22 +142,25 @@ def _all_metrics(
     draws = draws_for(answers, n_replicates=n_replicates, seed=seed)
     replicates = {} if draws is None else replicated_scores(answers, draws)
     of_group = [skill_named(skill).group for skill in skills]
+    n_players = answers.n_players
     found = {}
     for name in (*LEVEL_METRICS, *PROBABILITY_METRICS):
         drawn = replicates.get(name)
         groups = {
-            str(group): _estimate(points[name], priors[name], drawn, [g == group for g in of_group])
+            str(group): _estimate(
+                points[name], priors[name], drawn, [g == group for g in of_group], n_players
+            )
             for group in GROUPS
             if group in of_group
         }
-        whole = _estimate(points[name], priors[name], drawn, [True] * len(skills))
+        whole = _estimate(points[name], priors[name], drawn, [True] * len(skills), n_players)
         worst = _worst(answers, lost, name)
         found[name] = MetricScores(
             mean=whole.value,
             interval=whole.interval,
             per_skill=numbers(points[name]),
             skill_intervals=tuple(
-                None if drawn is None else bootstrap.percentile_interval(drawn[:, skill])
+                None if drawn is None else bootstrap.percentile_interval(drawn[:, skill], n_players)
                 for skill in range(len(skills))
             ),
             prior_mean=whole.prior,
@@ -171,14 +174,20 @@ def _all_metrics(
 
 
 def _estimate(
-    point: Scores, prior: Scores, replicates: Scores | None, some: Sequence[bool]
+    point: Scores,
+    prior: Scores,
+    replicates: Scores | None,
+    some: Sequence[bool],
+    n_players: int,
 ) -> Estimate:
     """Mean over some skills, with its interval and the prior's mean."""
     mask = np.array(some, dtype=bool)
     interval = (
         None
         if replicates is None
-        else bootstrap.percentile_interval(bootstrap.mean_per_replicate(replicates[:, mask]))
+        else bootstrap.percentile_interval(
+            bootstrap.mean_per_replicate(replicates[:, mask]), n_players
+        )
     )
     return Estimate(
         number(mean_over_skills(point[mask])), interval, number(mean_over_skills(prior[mask]))
@@ -241,7 +250,7 @@ def _slice_scores(
             CONFUSION_METRICS[name](confusion_matrices(answers.truth, some, answers.n_levels))
             for some in (predicted, constant)
         )
-        found[name] = _estimate(point, prior, replicates.get(name), everything)
+        found[name] = _estimate(point, prior, replicates.get(name), everything, answers.n_players)
     return SliceScores(column, value, len(answers.truth), answers.n_players, found)
 
 

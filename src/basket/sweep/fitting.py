@@ -127,11 +127,12 @@ def validation_scores(proba: npt.NDArray[np.floating[Any]], val: Matrix) -> dict
     for name, formula in CONFUSION_METRICS.items():
         per_skill = formula(confusion_matrices(val.Y, levels[name], val.n_levels))
         means = mean_per_replicate(replicated[name]) if name in replicated else np.zeros(0)
-        interval = percentile_interval(means)
+        interval = percentile_interval(means, n_players)
         found[name] = {
             "mean": _number(mean_over_skills(per_skill)),
             "low": interval.low if interval else None,
             "high": interval.high if interval else None,
+            "n_players": n_players,
             "per_skill": {
                 skill: _number(score) for skill, score in zip(val.skills, per_skill, strict=True)
             },

@@ -233,7 +233,7 @@ def _row(setting: Setting, records: Sequence[Mapping[str, Any]]) -> Row:
         scores = [_score(record, metric) for record in records]
         means[metric] = float(np.mean(scores))
         replicates = _replicates(records, metric)
-        intervals[metric] = percentile_interval(replicates) if replicates.size else None
+        intervals[metric] = percentile_interval(replicates, _n_players(records))
     seconds = float(np.mean([record["seconds"] for record in records]))
     return Row(setting, means, intervals, len(records), seconds)
 
@@ -241,6 +241,13 @@ def _row(setting: Setting, records: Sequence[Mapping[str, Any]]) -> Row:
 def _score(record: Mapping[str, Any], metric: str) -> float:
     value = record["scores"][metric]["mean"]
     return math.nan if value is None else float(value)
+
+
+def _n_players(records: Sequence[Mapping[str, Any]]) -> int:
+    """Validation players behind the scores of some records."""
+    return min(
+        int(metric["n_players"]) for record in records for metric in record["scores"].values()
+    )
 
 
 def _replicates(records: Sequence[Mapping[str, Any]], metric: str) -> Float:
@@ -316,6 +323,7 @@ def _main_effects(
     intercept = np.ones((len(settings), 1))
     solution = np.linalg.lstsq(np.hstack([intercept, design]), targets, rcond=None)[0][1:]
     seconds = np.array([np.mean([record["seconds"] for record in full[s]]) for s in settings])
+    n_players = min(_n_players(full[s]) for s in settings)
     effects = []
     for axis in (axis for axis in shown if axis in varying):
         index = [place for place, (name, _) in enumerate(columns) if name == axis]
@@ -330,7 +338,7 @@ def _main_effects(
                     axis=axis,
                     value=columns[place][1] or "the only features",
                     effect=float(row[0]),
-                    interval=percentile_interval(row[1:]) if usable else None,
+                    interval=percentile_interval(row[1:], n_players) if usable else None,
                     n_settings=int(has.sum()),
                     seconds=float(seconds[has].mean()),
                 )

@@ -26,7 +26,7 @@ from basket.sweep.setting import Setting
 _fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 RECORD_FORMAT = "basket-sweep-record"
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 
 @cache

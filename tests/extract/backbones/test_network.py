@@ -1,5 +1,9 @@
 """What networks share: exact float32, compiling, work that comes home later, options passed on."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -91,3 +95,38 @@ def test_prompts_are_passed_on_to_third_parties_that_are_asked_for_them(monkeypa
     )
     load_backbone("theirs", prompts=default_bank(), streams=("prompts",), compile=True)
     assert given["prompts"] is default_bank() and given["compile"] is True
+
+
+@pytest.mark.parametrize("given", ["", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_threads_that_wait_are_told_so_before_torch_comes(given):
+    """OpenMP reads the environment once; what the user set there is kept."""
+    code = """if True:
+        import os, sys
+        seen = []
+        class Spy:
+            def find_spec(self, name, path=None, target=None):
+                if name == "torch" and not seen:
+                    seen.append([os.environ.get(n) for n in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")])
+        sys.meta_path.insert(0, Spy())
+        from basket.extract.backbones import load_backbone
+        try:
+            load_backbone("videomae", weights="nowhere")
+        except Exception:
+            pass
+        print(seen[0])
+    """
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    if given:
+        environment[given] = "7" if given == "GOMP_SPINCOUNT" else "ACTIVE"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert (
+        found
+        == {
+            "": "[None, '1000']",
+            "OMP_WAIT_POLICY": "['ACTIVE', None]",
+            "GOMP_SPINCOUNT": "[None, '7']",
+        }[given]
+    )

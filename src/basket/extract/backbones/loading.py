@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from basket.errors import UsageError
 from basket.extract.backbones.base import Backbone
 from basket.extract.backbones.catalogue import BACKBONES, resolve
+from basket.extract.device import spin_briefly
 from basket.registry import nearest
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def load_backbone(
     {'pooled': 459, 'colour': 36}
     """
     checkpoint = resolve(name)
+    spin_briefly()
     options: LoadOptions = {
         "weights": weights,
         "revision": revision,
