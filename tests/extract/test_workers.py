@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -242,3 +243,22 @@ def test_hundreds_of_short_videos_do_not_choke_the_connection(tmp_path, good, mo
     summary = extract(sources, backbones=[motion], plan=plan, cache=cache, workers=1)
     assert summary.failed == {}
     assert summary.done == 150
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries cannot")
+def test_what_a_video_left_free_between_blocks_goes_back_to_the_system():
+    code = """if True:
+        import re
+        from basket.extract.decode_worker import give_freed_memory_back
+        def resident_mb():
+            return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+        blocks = [b"x" * 100_000 for _ in range(1000)]
+        del blocks[-1:], blocks[1::2], blocks[2::2], blocks[4::2]
+        before = resident_mb()
+        give_freed_memory_back()
+        print(before - resident_mb())
+    """
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert float(found) > 40

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import Client, Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -119,6 +121,26 @@ def decode_in_worker(
             connection.send((number, clock.spent_s, "batch", *content))
         else:
             connection.send((number, clock.spent_s, "finished", message.reason))
+    give_freed_memory_back()
+
+
+def give_freed_memory_back() -> None:
+    """Hand pages that a video has left free back to the system, as only GNU's C library can.
+
+    Codecs leave holes behind that the next video's blocks do not fit, so a process would grow by a
+    third over some thousand videos. Costs about a millisecond.
+    """
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
+    return trim
 
 
 def _given_back(connection: Connection, number: int) -> list[int]:
