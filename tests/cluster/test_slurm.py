@@ -136,6 +136,17 @@ def test_what_the_array_could_not_run_is_refused_now(
     assert not (tmp_path / "basket.sbatch").exists()
 
 
+def test_what_the_tasks_will_not_find_is_told_now(tmp_path, monkeypatch, capsys):
+    """A warning, no error: the tasks may run where it is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.csv").touch()
+    labels = ["--labels", "here.csv", "gone.csv", "--video-root", "reels"]
+    assert run(["slurm", "--array", "4", "--quiet", *labels]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Not there now: gone.csv, reels." in said
+    assert (tmp_path / "basket.sbatch").exists()
+
+
 def test_an_array_job_is_checked():
     with pytest.raises(UsageError, match="--memory"):
         ArrayJob(4, memory="lots")

@@ -63,7 +63,7 @@ def slurm(
     from basket.console import Output
     from basket.extract.slurm import ArrayJob
 
-    _require_extract_options(context.args)
+    read = _checked_extract_options(context.args)
     job = ArrayJob(
         parts=array,
         at_once=at_once,
@@ -76,15 +76,22 @@ def slurm(
         name=name,
     )
     path = workflows.write_array_script(context.args, job, out)
-    Output(json, quiet).result(
-        {"script": str(path), "tasks": array, "arguments": context.args},
+    output = Output(json, quiet)
+    not_here = [str(each) for each in read if not each.exists()]
+    if not_here:
+        output.warn(f"Not there now: {', '.join(not_here)}. The tasks will have to find it.")
+    output.result(
+        {"script": str(path), "tasks": array, "arguments": context.args, "not_here": not_here},
         f"{path}: {array} tasks. Submit it with: sbatch {path}",
         "Watch all of them with: basket cache status --watch",
     )
 
 
-def _require_extract_options(arguments: list[str]) -> None:
-    """Have ``basket extract`` itself say what is wrong, now instead of in 64 logs."""
+def _checked_extract_options(arguments: list[str]) -> list[Path]:
+    """Have ``basket extract`` itself say what is wrong, now instead of in 64 logs.
+
+    Returns the files and folders that it will read.
+    """
     alone = typer.Typer(add_completion=False)
     alone.command()(extract)
     given = typer.main.get_command(alone).make_context("basket extract", list(arguments)).params
@@ -93,3 +100,5 @@ def _require_extract_options(arguments: list[str]) -> None:
             raise UsageError(f"{why}; leave it away")
     if given.get("engine", "local") != "local":
         raise UsageError("Ray and an array exclude each other; leave --engine away")
+    several = [*(given.get("videos") or ()), *(given.get("labels") or ())]
+    return [Path(each) for each in (*several, given.get("video_root")) if each is not None]
