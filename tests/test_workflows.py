@@ -110,6 +110,36 @@ def test_a_share_that_leaves_nothing_is_told(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+def test_a_task_of_an_array_that_has_no_video_has_done_its_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "one.mp4").touch()
+    codes, said = [], []
+    for part in range(3):
+        summary = basket.extract_features(
+            ["v"], models=["motion"], cache="c", shard=(part, 3), say=said.append
+        )
+        codes.append((summary.done, len(summary.failed)))
+    assert sorted(codes) == [(0, 0), (0, 0), (0, 1)]
+    assert sum("None of the 1 videos falls into shard" in line for line in said) == 2
+
+
+def test_players_in_training_and_validation_are_told(layout, league):
+    said = []
+    run = basket.fit_head(cache=league.cache, val=league.train, out="leaky", say=said.append)
+    assert any(line.startswith("Leak: ") and "both train and val" in line for line in said)
+    assert run.config["set_aside"] is None  # validation decides by all of them
+    said.clear()
+    basket.run_sweep(
+        basket.Space(pools=("mean",)), cache=league.cache, train=league.train, val=league.train,
+        out="s", say=said.append,
+    )  # fmt: skip
+    assert any(line.startswith("Leak: ") for line in said)
+    said.clear()
+    basket.fit_head(cache=league.cache, out="clean", say=said.append)
+    assert not any("Leak" in line for line in said)
+
+
 def test_a_sweep_says_what_it_chose_from_and_counts_its_looks(layout, league):
     said = []
     space = basket.Space(pools=("mean",))

@@ -125,6 +125,11 @@ def test_the_command_writes_a_script_that_bash_can_read(tmp_path, monkeypatch, c
         (["--model", "motion", "--shard", "0/4"], "--shard is what the array sets"),
         (["--engine", "ray"], "exclude each other"),
         (["--time", "1h\n#SBATCH --x"], "--time is not as Slurm writes it"),
+        (["--model", "nope"], "nope"),
+        (["--model", "motion", "--segments", "0"], "segments"),
+        (["--model", "motion", "--window", "-3"], "window"),
+        (["--device", "banana"], "--device is"),
+        (["--streams", "xclip=prompts"], "'xclip', which is not among the models"),
     ],
 )
 def test_what_the_array_could_not_run_is_refused_now(

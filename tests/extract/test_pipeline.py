@@ -1,6 +1,7 @@
 """The extraction loop: every video accounted for, resumed exactly, equal to direct computation."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from basket.extract.decode.pyav import open_pyav
 from basket.extract.decoding import Source
 from basket.extract.pipeline import extract, feature_set_spec
 from basket.extract.segments import SegmentPlan
+from basket.extract.sources import find_sources
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,28 @@ def test_a_replaced_file_is_done_again(tmp_path, make_video):
     assert summary.done == 1
     assert after.n_segments > before.n_segments
     assert cache["counting"].video_ids == ("a.mp4",)
+    assert "replace those of another file" in summary.notes["a.mp4"]
+    again = extract(sources(tmp_path, "a.mp4"), backbones=[Counting()], plan=PLAN, cache=cache)
+    assert (again.already_there, again.notes) == (1, {})
+
+
+def test_links_to_nowhere_and_out_of_the_root_cost_one_video_each(tmp_path, reels):
+    """An unmounted disk must not make its reels vanish, nor one stray link stop all others."""
+    folder = tmp_path / "v"
+    folder.mkdir()
+    shutil.copy(reels / "0.mp4", folder / "good.mp4")
+    (folder / "gone.mp4").symlink_to(folder / "unmounted" / "gone.mp4")
+    (folder / "out.mp4").symlink_to(reels / "1.mp4")
+    labels = tmp_path / "l.csv"
+    labels.write_text("path,skill\ngood.mp4,1\ngone.mp4,2\nout.mp4,0\n")
+    cache = open_cache(tmp_path / "c", create=True)
+    listed = [find_sources([folder]), find_sources(labels=[labels], video_root=folder)]
+    for found in listed:
+        assert sorted(each.video_id for each in found) == ["gone.mp4", "good.mp4", "out.mp4"]
+        summary = extract(found, backbones=[Counting()], plan=PLAN, cache=cache)
+        assert "no such file" in summary.failed["gone.mp4"]
+        assert "leads out of the video root" in summary.failed["out.mp4"]
+        assert cache["counting"].video_ids == ("good.mp4",)
 
 
 def test_another_plan_or_another_identity_is_another_feature_set(tmp_path, reels):

@@ -64,7 +64,8 @@ def test_ratings_of_one_player_count_as_one_where_they_agree():
 def fitted(league, tmp_path):
     def call(name, **settings):
         return fit_run(
-            settings.pop("train", league.matrix), None, head="ridge", params={}, seed=0,
+            settings.pop("train", league.matrix), settings.pop("val", None),
+            head="ridge", params={}, seed=0,
             pooling="mean+std", out=tmp_path / name, labels={},
             feature_sets=[{"name": "m", "stream": "pooled", "spec": league.source.spec}],
             **settings,
@@ -137,3 +138,26 @@ def test_percentiles_are_shares_of_the_reference_players():
     same = replace(held, proba=np.full_like(proba, 0.2))
     flat = reference_of(same, population="training", mean_latent=np.zeros(1))
     assert np.isnan(flat.percentile(new)).all()
+
+
+def test_players_whom_validation_decides_by_are_not_set_aside(league):
+    elsewhere = set(np.unique(league.matrix.groups)[::2].tolist())
+    kept, aside = set_aside(league.matrix, 0.2, seed=0, seen_elsewhere=elsewhere)
+    assert aside is not None
+    assert not elsewhere & set(aside.groups.tolist())
+    assert not set(kept.groups.tolist()) & set(aside.groups.tolist())
+    assert len(kept) + len(aside) == len(league.matrix)
+    everybody = set(league.matrix.groups.tolist())
+    assert set_aside(league.matrix, 0.2, seen_elsewhere=everybody) == (league.matrix, None)
+
+
+def test_validation_players_who_were_learned_from_are_no_reference(league, fitted):
+    names = np.unique(league.matrix.groups)
+    train = league.matrix.rows(np.isin(league.matrix.groups, names[: len(names) // 2]))
+    val = league.matrix.rows(np.isin(league.matrix.groups, names[len(names) // 3 :]))
+    run = fitted("run", train=train, val=val)
+    reference = Reference.from_json(run.extra_file("reference.json").decode(), skills=run.skills)
+    assert reference.players == len(set(val.groups) - set(train.groups)) > 0
+    same = fitted("same", train=train, val=train)  # nobody new: all of them, and a leak is told
+    reference = Reference.from_json(same.extra_file("reference.json").decode(), skills=run.skills)
+    assert reference.players == train.n_players

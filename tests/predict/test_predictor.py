@@ -250,3 +250,18 @@ def test_percentiles_and_confidence_come_with_a_run_that_measured_them(fit, worl
     assert document["calibration"]["right"] == found.calibration.overall.share
     (path,) = (Path(listed),)
     path.unlink()
+
+
+def test_two_files_of_one_name_are_refused_not_dropped(tmp_path):
+    for folder in ("s1", "s2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "reel.mp4").touch()
+        (tmp_path / folder / "list.csv").write_text("path\nreel.mp4\n")
+    lists = [tmp_path / folder / "list.csv" for folder in ("s1", "s2")]
+    for first in (lists[0], tmp_path / "s1/reel.mp4"):
+        with pytest.raises(UsageError, match=r"s1/reel.mp4 has that name too"):
+            find_reels([first, lists[1]])
+    assert len(find_reels([lists[0], tmp_path / "s1/reel.mp4"])) == 1
+    for folder in ("s1", "s2"):  # known to a cache alone, they may be one video
+        (tmp_path / folder / "reel.mp4").unlink()
+    assert len(find_reels(lists)) == 1

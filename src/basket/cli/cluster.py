@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from basket.cli.extraction import extract
+from basket.cli.extraction import extract, plan_of
 from basket.cli.options import Json, Quiet, Verbose
 from basket.errors import UsageError
 
@@ -100,5 +101,22 @@ def _checked_extract_options(arguments: list[str]) -> list[Path]:
             raise UsageError(f"{why}; leave it away")
     if given.get("engine", "local") != "local":
         raise UsageError("Ray and an array exclude each other; leave --engine away")
+    _check_names_and_plan(given)
     several = [*(given.get("videos") or ()), *(given.get("labels") or ())]
     return [Path(each) for each in (*several, given.get("video_root")) if each is not None]
+
+
+def _check_names_and_plan(given: Mapping[str, Any]) -> None:
+    """What ``basket extract`` finds out before it reads videos or weights."""
+    from basket.extract.backbones import resolve, streams_for
+    from basket.extract.device import choose_device
+    from basket.extract.devices import device_list
+
+    plan_of(**{name: given[name] for name in ("segments", "window", "align", "scales", "crop")})
+    models = given["model"] or ["videomae"]
+    for model in models:
+        resolve(model)
+    streams_for([part.strip() for part in given["streams"].split(",")], models)
+    # What there is in the node that writes the script says nothing about the tasks'.
+    for device in device_list(given["device"], cuda_devices=lambda: 1):
+        choose_device("cpu" if device == "auto" else device, given["precision"])

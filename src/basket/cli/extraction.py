@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,9 @@ from basket.cli.options import (
     Workers,
 )
 from basket.cli.values import part_of, weights_by_model, whole_number
+
+if TYPE_CHECKING:
+    from basket.extract.segments import SegmentPlan
 
 
 def extract(
@@ -182,16 +185,9 @@ def extract(
     from basket import workflows
     from basket.console import Output
     from basket.console.extraction import estimate_lines, extraction_progress, extraction_tables
-    from basket.extract.segments import DEFAULT_WINDOW_S, SegmentPlan
 
     output = Output(json, quiet)
-    plan = SegmentPlan(
-        count=None if segments == "dense" else whole_number("--segments", segments, "dense"),
-        window_s=DEFAULT_WINDOW_S if window is None else window,
-        align=align,
-        scales=tuple(whole_number("--scales", part) for part in scales.split(",")),
-        crop=crop,
-    )
+    plan = plan_of(segments=segments, window=window, align=align, scales=scales, crop=crop)
     what: dict[str, Any] = {
         "videos": videos or (),
         "labels": labels or (),
@@ -231,3 +227,24 @@ def extract(
     output.result(summary.to_json(), *extraction_tables(summary, cache))
     if summary.failed:
         raise typer.Exit(EXIT_VIDEOS_FAILED)
+
+
+def plan_of(
+    *, segments: str, window: float | None, align: Any, scales: str, crop: Any
+) -> SegmentPlan:
+    """The plan that these options describe.
+
+    Raises
+    ------
+    UsageError
+        One of them has no meaning.
+    """
+    from basket.extract.segments import DEFAULT_WINDOW_S, SegmentPlan
+
+    return SegmentPlan(
+        count=None if segments == "dense" else whole_number("--segments", segments, "dense"),
+        window_s=DEFAULT_WINDOW_S if window is None else window,
+        align=align,
+        scales=tuple(whole_number("--scales", part) for part in scales.split(",")),
+        crop=crop,
+    )

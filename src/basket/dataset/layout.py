@@ -103,15 +103,15 @@ def resolve_video(video_root: Path, video_id: str) -> Path:
     path = (root / video_id).resolve()
     if not path.is_relative_to(root):
         raise LabelError(
-            f"{video_id} leads out of the video root {root} (to {path}); "
-            "put the file under the root, or give the folder that holds both as --video-root"
+            f"it leads out of the video root {root} (to {path}); put the file itself there"
         )
     return path
 
 
 def find_videos(folder: Path) -> tuple[list[Path], int]:
     """All video files below a folder, sorted, and how many other files were passed over."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # A link to what is not there now (a disk that is not mounted) is a video all the same.
+    files = sorted(path for path in folder.rglob("*") if path.is_file() or not path.exists())
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     return videos, len(files) - len(videos)
 

@@ -17,10 +17,14 @@ from basket.extract.segments import Segment, SegmentPlan
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A video to extract: its id in the cache, and where the file is."""
+    """A video to extract: its id in the cache, and where the file is.
+
+    ``refused`` says why the file must not be opened, where that was seen before.
+    """
 
     video_id: str
     path: Path
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,9 @@ def decode_job(
     A video that cannot be decoded ends with a reason, whatever went wrong: one strange file must
     not end the extraction of thousands.
     """
+    if job.source.refused:
+        yield Finished(job, job.source.refused)
+        return
     try:
         with open_video(job.source.path) as video:
             segments = segments_of(plan, video)

@@ -41,6 +41,7 @@ from basket.extract.summary import ExtractionSummary, Progress
 from basket.extract.workers import WorkerLimits, decoding_processes
 
 _REPORT_S = 0.1
+_REPLACED = "its features replace those of another file of this name, or of this one as it was"
 
 
 def feature_set_spec(spec: BackboneSpec, plan: SegmentPlan) -> FeatureSetSpec:
@@ -172,6 +173,7 @@ def extract(
         start_s=start,
         videos_total=len(jobs),
         hash_sources=hash_sources,
+        replaced=_replaced(sets, jobs),
     )
     with ExitStack() as stack:
         stack.callback(forward.close)
@@ -262,6 +264,19 @@ def plan_jobs(
     return jobs, failed
 
 
+def _replaced(sets: Sequence[FeatureSet], jobs: Sequence[Job]) -> frozenset[str]:
+    """Videos that have features, made from a file that was not as theirs is now."""
+    return frozenset(
+        job.source.video_id
+        for job in jobs
+        if any(
+            job.source.video_id in sets[wanted.backbone].rows
+            and job.source.video_id not in sets[wanted.backbone].failed
+            for wanted in job.wanted
+        )
+    )
+
+
 def _attempts(feature_set: FeatureSet, jobs: Sequence[Job]) -> dict[str, int]:
     """How often each video was tried before; looked up once, as every commit renews the index."""
     rows = feature_set.rows
@@ -270,6 +285,8 @@ def _attempts(feature_set: FeatureSet, jobs: Sequence[Job]) -> dict[str, int]:
 
 
 def _stamp(source: Source) -> tuple[int, int]:
+    if source.refused:
+        return -1, -1
     try:
         stat = source.path.stat()
     except OSError:
@@ -303,6 +320,7 @@ class _State:
     start_s: float
     videos_total: int
     hash_sources: bool = False
+    replaced: frozenset[str] = frozenset()
     writers: list[ShardWriter] = field(default_factory=list)
     videos: dict[str, VideoInProgress] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -389,8 +407,10 @@ class _State:
         self.videos_done += 1
         if video is not None:
             self.video_s += video.opened.info.duration_s
-            if video.opened.info.note and not reason:
-                self.notes[video_id] = video.opened.info.note
+            notes = [_REPLACED] if video_id in self.replaced else []
+            notes += [video.opened.info.note] if video.opened.info.note else []
+            if notes and not reason:
+                self.notes[video_id] = "; ".join(notes)
         stamp = (job.source_bytes, job.source_mtime_ns)
         hashed = recorded_hash(job.source.path, *stamp) if self.hash_sources else {}
         for position in sorted({wanted.backbone for wanted in job.wanted}):

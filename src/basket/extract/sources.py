@@ -16,7 +16,7 @@ from basket.dataset import (
     require_folder,
     resolve_video,
 )
-from basket.errors import NotThereError, UsageError
+from basket.errors import LabelError, NotThereError, UsageError
 from basket.extract.decoding import Source
 
 
@@ -63,7 +63,15 @@ def find_sources(
             "name the folder the paths are relative to with --video-root"
         )
     ids = dict.fromkeys(name for table in tables for name in table.video_ids)
-    return [Source(name, resolve_video(root, name)) for name in ids]
+    return [source_named(root, name) for name in ids]
+
+
+def source_named(root: Path, name: str) -> Source:
+    """A video of that name; a link that leads out of the root costs this one video alone."""
+    try:
+        return Source(name, resolve_video(root, name))
+    except LabelError as error:
+        return Source(name, root / name, refused=str(error))
 
 
 def _all_csv(paths: Sequence[str | Path]) -> bool:
@@ -84,7 +92,7 @@ def _named_sources(
             files += found
         elif path.suffix.lower() == ".csv":
             raise UsageError(f"{path} is no video; the videos of a label file: --labels {path}")
-        elif path.exists():
+        elif path.exists() or path.is_symlink():
             files.append(path)
         else:
             raise NotThereError(f"There is no file or folder {path}")
@@ -99,7 +107,7 @@ def _named_sources(
         if not file.absolute().is_relative_to(root.absolute()):
             raise UsageError(f"{file} is not below the video root {root}")
         name = file.absolute().relative_to(root.absolute()).as_posix()
-        sources[name] = Source(name, resolve_video(base, name))
+        sources[name] = source_named(base, name)
     return list(sources.values())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -150,7 +150,9 @@ class Calibration:
             raise IntegrityError(f"{origin} holds no calibration: {error}") from error
 
 
-def set_aside(train: Matrix, share: float, *, seed: int = 0) -> tuple[Matrix, Matrix | None]:
+def set_aside(
+    train: Matrix, share: float, *, seed: int = 0, seen_elsewhere: Collection[str] = ()
+) -> tuple[Matrix, Matrix | None]:
     """Part the training players: those to fit on, and those to measure confidence on.
 
     Parameters
@@ -160,16 +162,21 @@ def set_aside(train: Matrix, share: float, *, seed: int = 0) -> tuple[Matrix, Ma
         Of the players; 0 sets nobody aside.
     seed : int
         Another seed deals out other players.
+    seen_elsewhere : collection of str
+        Players who are not set aside, as validation has them too and decides by them.
 
     Returns
     -------
     (Matrix, Matrix or None)
-        None where ``share`` is 0 or there are fewer than :data:`MIN_PLAYERS` players.
+        None where ``share`` is 0, or fewer than :data:`MIN_PLAYERS` players are to choose from.
     """
-    if share <= 0 or train.n_players < MIN_PLAYERS:
+    free = ~np.isin(train.groups.astype(np.str_), np.array(list(seen_elsewhere), dtype=np.str_))
+    if share <= 0 or len(np.unique(train.groups[free])) < MIN_PLAYERS:
         return train, None
-    keys = folds.group_keys(train.groups, train.X, seed=seed)
-    chosen = folds.held_out(keys, share)
+    chosen = np.zeros(len(train), dtype=bool)
+    unseen = train.rows(free)
+    keys = folds.group_keys(unseen.groups, unseen.X, seed=seed)
+    chosen[free] = folds.held_out(keys, share)
     return train.rows(~chosen), train.rows(chosen)
 
 

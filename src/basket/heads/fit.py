@@ -93,7 +93,8 @@ def fit_run(
     _check_same_labels(train, val)
     if not 0 <= aside < 1:
         raise UsageError(f"the share of players to set aside must lie in 0..1, got {aside}")
-    train, unseen = set_aside(train, aside, seed=seed)
+    in_both = frozenset() if val is None else frozenset(val.groups.tolist())
+    train, unseen = set_aside(train, aside, seed=seed, seen_elsewhere=in_both)
     stages = _Stages(on_stage)
     model = _make(
         head,
@@ -123,7 +124,10 @@ def fit_run(
         if held is not None:
             mean_latent = model.latent(train.X).mean(axis=0)
             population = "validation" if val is not None else "training"
-            reference = reference_of(held, population=population, mean_latent=mean_latent)
+            # A player whom the head has learned from stands further out than anybody new.
+            new = held.rows(~np.isin(held.groups, train.groups)) if val is not None else held
+            compared = new if new.ids else held
+            reference = reference_of(compared, population=population, mean_latent=mean_latent)
             files["reference.json"] = reference.to_json().encode()
         if unseen is not None:
             tried = predict(model, unseen).calibrated(rules)

@@ -39,6 +39,15 @@ class Predictions:
     ids: tuple[str, ...]
     groups: tuple[str, ...]
 
+    def rows(self, chosen: npt.NDArray[np.bool_]) -> Predictions:
+        """Some of the rows, by a mask (n,)."""
+        return Predictions(
+            self.proba[chosen],
+            self.levels[chosen],
+            tuple(np.array(self.ids, dtype=object)[chosen].tolist()),
+            tuple(np.array(self.groups, dtype=object)[chosen].tolist()),
+        )
+
     def calibrated(self, rules: DecisionRules) -> Predictions:
         """With probabilities at the temperatures of ``rules``."""
         return replace(self, proba=rules.calibrate(self.proba))

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from basket.dataset import parse_reel_name, resolve_video
+from basket.dataset import parse_reel_name
 from basket.dataset.layout import VIDEO_SUFFIXES
 from basket.errors import LabelError, UsageError
 from basket.extract.decoding import Source
-from basket.extract.sources import find_sources
+from basket.extract.sources import find_sources, source_named
 
 #: Headers of the column that names the video; without any of them it is the first column.
 _PATH_COLUMNS = ("path", "video", "video_id", "file")
@@ -65,8 +65,24 @@ def find_reels(
     for path in paths:
         if path.suffix.lower() == ".csv":
             for source in _listed(path, video_root):
-                reels.setdefault(source.video_id, source)
+                _require_same_file(reels.setdefault(source.video_id, source), source, path)
     return [replace(source, video_id=video_id) for video_id, source in reels.items()]
+
+
+def _require_same_file(known: Source, listed: Source, listing: Path) -> None:
+    """Refuse two videos of one name; files that are nowhere may be one video of a cache.
+
+    In BASKET a name says who plays, wherever the file lies.
+    """
+    if known.path.resolve() == listed.path.resolve():
+        return
+    there = known.path.exists() or listed.path.exists()
+    if there and not parse_reel_name(listed.video_id):
+        raise UsageError(
+            f"{listing} lists {listed.video_id} as {listed.path}, and {known.path} has that name "
+            "too; name the folder above both as --video-root and list both relative to it, or "
+            "predict them one after the other"
+        )
 
 
 def _with_basket_id(source: Source) -> Source:
@@ -81,7 +97,7 @@ def _listed(path: Path, video_root: str | Path | None) -> list[Source]:
     for name in names:
         given = Path(name)
         relative = Path(os.path.relpath(given, root)).as_posix() if given.is_absolute() else name
-        sources.append(Source(relative, resolve_video(root, relative)))
+        sources.append(source_named(root, relative))
     return sources
 
 

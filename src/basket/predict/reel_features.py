@@ -123,6 +123,10 @@ class Gathering:
         if left:
             made, failed = self._extracted(left, notes)
             places |= made
+        for video_id, (sets, name) in list(places.items()):
+            if too_short := self._too_short(sets[0].row(name)):
+                failed[video_id] = too_short
+                del places[video_id]
         return ReelFeatures(
             places={each.video_id: places[each.video_id] for each in sources
                     if each.video_id in places},
@@ -219,11 +223,7 @@ class Gathering:
         sets = tuple(each for each, _ in sources_of_run(cache, self.run))
         places: dict[str, Any] = {}
         for source in present:
-            if source.video_id in failed:
-                continue
-            if too_short := self._too_short(sets[0].row(source.video_id)):
-                failed[source.video_id] = too_short
-            else:
+            if source.video_id not in failed:
                 places[source.video_id] = (sets, source.video_id)
         return places, failed
 

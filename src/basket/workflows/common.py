@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from basket.dataset.labels import LabelTable, shared_players
+
 PathLike = str | Path
 Say = Callable[[str], None]
 Tell = Callable[[int, int], None]
@@ -33,6 +35,17 @@ def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:
             "1 labelled video is" if len(left_out) == 1 else f"{len(left_out)} labelled videos are"
         )
         say(f"{name}: {count} left out, e.g. {video_id} ({reason})")
+
+
+def tell_leak(tables: Mapping[str, LabelTable], say: Say) -> None:
+    """Say which players are learned from and chosen by at once."""
+    names = list(tables)
+    for (first, second), players in shared_players(list(tables.values())).items():
+        count = "1 player is" if len(players) == 1 else f"{len(players)} players are"
+        say(
+            f"Leak: {count} in both {names[first]} and {names[second]}, e.g. {players[0]}; scores "
+            f"on {names[second]} are too good, and what is chosen by them is too bold"
+        )
 
 
 def default_run_folder(settings: Any) -> Path:

@@ -233,9 +233,12 @@ def _prepare(
     from basket.extract.recipe import BackboneRecipe
     from basket.extract.sources import find_sources, share_of
 
-    sources = find_sources(videos, labels=labels, video_root=video_root, n_levels=n_levels, say=say)
-    sources = share_of(sources, shard)[:limit]
-    if not sources:
+    found = find_sources(videos, labels=labels, video_root=video_root, n_levels=n_levels, say=say)
+    sources = share_of(found, shard)[:limit]
+    if not sources and shard is not None and found and limit != 0:
+        # Of an array of jobs, one that has nothing to do has done it.
+        say(f"None of the {len(found)} videos falls into shard {shard[0]}/{shard[1]}")
+    elif not sources:
         raise UsageError("No videos are left to extract after --shard and --limit")
     return sources, BackboneRecipe(
         models=tuple(models),

@@ -13,6 +13,7 @@ from basket.workflows.common import (
     Say,
     default_run_folder,
     silent,
+    tell_leak,
     tell_left_out,
 )
 
@@ -103,6 +104,7 @@ def fit_head(
         for name, path in {"train": train, "val": val}.items()
         if path is not None
     }
+    tell_leak(tables, say)
     matrices: dict[str, Matrix] = {}
     for name, table in tables.items():
         (on_stage or silent)(f"reading {name}")
@@ -151,8 +153,8 @@ def fit_head(
     )
     if run.config["set_aside"] is None and aside:
         say(
-            f"{matrices['train'].n_players} training players are fewer than {MIN_PLAYERS}: none is "
-            "set aside, and the run cannot tell how often it is right"
+            f"Fewer than {MIN_PLAYERS} training players that are not in validation: none is set "
+            "aside, and the run cannot tell how often it is right"
         )
     return VideoRun.of(run)
 
