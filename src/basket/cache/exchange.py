@@ -9,9 +9,9 @@ import json
 import shutil
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +40,8 @@ class ExportReport:
     path : Path
         File (parquet, npz) or folder (npy).
     videos, segments, size_bytes : int
+    left_out : mapping of str to str
+        Videos that were wanted and have no features, with the reason.
     """
 
     feature_set: str
@@ -48,6 +50,7 @@ class ExportReport:
     videos: int
     segments: int
     size_bytes: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
