@@ -237,6 +237,12 @@ def test_labels_prints_balance_missing_files_repeats_and_leaks(here, tmp_path, c
     assert document["tables"][0]["level_counts"]["Steals"] == [0, 2, 0, 0, 0]
 
 
+TESTED = ["FITTED", "--test", "TEST"]
+READ = ["FITTED", "REEL"]
+SWEPT = ["--features", "motion", "--head", "prior", "--cache", "CACHE"]
+SLURM = ["--array", "2", "--model", "motion"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -293,23 +299,48 @@ def test_labels_prints_balance_missing_files_repeats_and_leaks(here, tmp_path, c
         (["labels"], 2, "Missing argument"),
         (["models", "nothing"], 2, "basket models"),
         (["demo", "--players", "0"], 2, "0 players are too few"),
+        (["demo", "--out", "bad.csv"], 2, "bad.csv is not a folder"),
+        (["doctor", "--offline", "--cache", "bad.csv/c"], 2, "bad.csv is not a folder"),
+        (["extract", "--model", "motion", "--cache", "bad.csv/c"], 2, "bad.csv is not a folder"),
+        (["fit-head", "--out", "bad.csv/run"], 2, "bad.csv is not a folder"),
+        (["evaluate", *TESTED, "--report", "bad.csv/r.html"], 2, "bad.csv is not a folder"),
+        (["evaluate", *TESTED, "--report", "folder"], 2, "folder is a folder; name a file"),
+        (["evaluate", *TESTED, "--report", "."], 2, ". is a folder; name a file"),
+        (["predict", *READ, "--report", "bad.csv/r.html"], 2, "bad.csv is not a folder"),
+        (["predict", *READ, "--out", "bad.csv/r.csv"], 2, "bad.csv is not a folder"),
+        (["sweep", *SWEPT, "--out", "bad.csv"], 2, "bad.csv is not a folder"),
+        (["slurm", *SLURM, "--out", "bad.csv/x"], 2, "bad.csv is not a folder"),
+        (["slurm", *SLURM, "--out", "folder"], 2, "folder is a folder; name a file"),
+        (
+            ["cache", "export", "motion", "bad.csv/x.npz", "--cache", "CACHE"],
+            2,
+            "bad.csv is not a folder",
+        ),
         (["extract", "--colour"], 2, "No such option"),
         (["extrct"], 2, "Did you mean 'extract'?; see basket --help"),
     ],
 )
-def test_mistakes_end_in_one_sentence(here, extracted, fitted, capsys, arguments, code, sentence):
+def test_mistakes_end_in_one_sentence(
+    here, basket_folder, extracted, fitted, capsys, arguments, code, sentence
+):
     """2 where the request cannot be meant, 1 where what a file holds is wrong."""
+    Path("folder").mkdir()
     Path("labels.csv").write_text("path,Steals\nnowhere/1.mp4,1\n")
     Path("bad.csv").write_text("path,Steals\n1.mp4,9\n")
     Path("headless.csv").write_text("1.mp4,1\n")
     if arguments[0] == "fit-head" and "--cache" not in arguments:
         arguments = [*arguments, "--cache", "CACHE"]
-    places = {"FITTED": str(fitted), "CACHE": str(extracted)}
+    places = {
+        "FITTED": str(fitted),
+        "CACHE": str(extracted),
+        "TEST": str(split_files(basket_folder)["test"]),
+        "REEL": str(basket_folder / "18-19/NBA/27_18_19.mp4"),
+    }
     arguments = [places.get(each, each) for each in arguments]
-    before = set(here.iterdir())
+    before = set(here.rglob("*"))
     assert run(arguments) == code
     assert sentence in error_of(capsys)
-    assert set(here.iterdir()) - before <= {here / "basket-cache"}
+    assert set(here.rglob("*")) == before
 
 
 def test_label_mistakes_stop_everything_before_it_begins(here, capsys):
@@ -341,6 +372,30 @@ def test_an_existing_run_is_not_overwritten(here, extracted, fitted, capsys):
 def test_a_traceback_only_with_verbose(here, capsys):
     assert run(["labels", "nowhere.csv", "--verbose"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(28, "No space left on device", "x.html"), "x.html: No space left on device;"),
+        (OSError("no answer"), "error: no answer;"),
+        (TimeoutError(), "error: TimeoutError;"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence_and_other_mistakes_are_not(
+    here, capsys, monkeypatch, error, sentence
+):
+    def fails(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("basket.workflows.describe_labels", fails)
+    assert run(["labels", "x.csv"]) == 1
+    assert sentence in error_of(capsys)
+    assert run(["labels", "x.csv", "--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    error = ValueError("a mistake of ours")
+    with pytest.raises(ValueError, match="of ours"):
+        run(["labels", "x.csv"])
 
 
 def test_ctrl_c_ends_a_command_with_one_sentence_and_75(here, capsys, monkeypatch):

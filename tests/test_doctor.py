@@ -74,6 +74,16 @@ def test_little_disk_and_a_read_only_cache_are_told(monkeypatch, tmp_path):
     assert "hard links" not in found
 
 
+def test_a_folder_that_refuses_files_whatever_its_permissions_say(monkeypatch, tmp_path):
+    def refuses(*_args, **_options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryDirectory", refuses)
+    check = checks_of(doctor._disk, tmp_path)["cache"]
+    assert check.state == "note"
+    assert check.found == f"nothing can be written in {tmp_path}: Read-only file system"
+
+
 def test_a_file_system_without_hard_links_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "supports_hard_links", lambda _folder: False)
     found = checks_of(doctor._disk, tmp_path)

@@ -55,6 +55,22 @@ def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
     assert said == [f"t: 1 labelled video is left out, e.g. 18-19/NBA/99_18_19.mp4 ({reason})"]
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(league, fitted, tmp_path):
+    (tmp_path / "twin.md").mkdir()
+    stages = []
+    for report, said in {
+        league.test / "r.html": "is not a folder",
+        tmp_path: "is a folder",
+        tmp_path / "twin.html": r"twin\.md is a folder",
+    }.items():
+        with pytest.raises(UsageError, match=said):
+            basket.evaluate_run(
+                [fitted.path], tests={"t": league.test}, report=report, on_stage=stages.append
+            )
+    assert stages == []
+    assert [path.name for path in tmp_path.iterdir()] == ["twin.md"]
+
+
 def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
     meta = tmp_path / "meta.csv"
     ids = "\n".join(f"{video_id(p)},{'guard' if p % 2 else 'centre'}" for p in range(48, 60))

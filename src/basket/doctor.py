@@ -16,7 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from basket.cache.durable import supports_hard_links
-from basket.errors import BasketError
+from basket.errors import BasketError, NotThereError
 
 PACKAGES = (
     *("torch", "transformers", "av", "h5py", "numpy", "scipy", "scikit-learn", "lightgbm"),
@@ -63,6 +63,11 @@ def examine(cache: str | Path = "basket-cache", *, hub: bool = True) -> list[Che
         Where features are or will be; its file system is tried.
     hub : bool, default=True
         Whether to try to reach the model hub (a few seconds when offline).
+
+    Raises
+    ------
+    NotThereError
+        A file is where the cache would be.
     """
     parts: list[Callable[[], Iterator[Check]]] = [
         _python,
@@ -170,6 +175,8 @@ def _disk(cache: Path) -> Iterator[Check]:
     from basket.extract.dry_run import nearest_existing
 
     folder = nearest_existing(cache)
+    if not folder.is_dir():
+        raise NotThereError(f"no cache can be at {cache}: {folder} is not a folder")
     free = shutil.disk_usage(folder).free
     little = free < _LITTLE_SPACE_BYTES
     yield Check(
@@ -181,8 +188,13 @@ def _disk(cache: Path) -> Iterator[Check]:
     if not os.access(folder, os.W_OK):
         yield Check("cache", "note", f"{folder} is read-only", "reading works; extracting does not")
         return
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".basket-doctor-") as scratch:
-        links = supports_hard_links(Path(scratch))
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".basket-doctor-") as scratch:
+            links = supports_hard_links(Path(scratch))
+    except OSError as error:  # some file systems allow it by their permissions, and refuse
+        found = f"nothing can be written in {folder}: {error.strerror or error}"
+        yield Check("cache", "note", found, "reading works; extracting does not")
+        return
     yield Check(
         "hard links",
         "ok" if links else "note",

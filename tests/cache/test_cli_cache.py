@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from basket.cache import open_cache
 from basket.cli import options
 from basket.cli.cache import cache_app
 from basket.errors import BasketError, UsageError
@@ -83,7 +84,10 @@ def test_pack_says_what_it_did(basket, filled):
 
 def test_export_and_import(basket, filled, labels, tmp_path):
     out = tmp_path / "x.npz"
-    assert "6 videos, 18 segments" in basket("export", "motion", out, "--labels", labels)
+    said = " ".join(basket("export", "motion", out, "--labels", labels).split())
+    assert "6 videos, 18 segments" in said
+    assert "2 labelled videos left out" in said
+    assert "18-19/NBA/9_18_19.mp4 failed: moov atom not found" in said
     with np.load(out) as found:
         assert len(found["video_ids"]) == 6
     spec = tmp_path / "spec.yaml"
@@ -97,9 +101,33 @@ def test_export_and_import(basket, filled, labels, tmp_path):
         basket("import", tmp_path / "absent", "--spec", spec)
 
 
-def test_an_empty_cache_is_no_error(tmp_path, basket):
-    from basket.cache import open_cache
+def test_an_export_lists_the_videos_it_lacks(basket, labels, tmp_path):
+    document = json.loads(
+        basket("export", "motion", tmp_path / "x.npz", "--labels", labels, "--json")
+    )
+    assert document["left_out"] == {
+        "18-19/NBA/9_18_19.mp4": "failed: moov atom not found",
+        "18-19/NBA/77_18_19.mp4": "not extracted",
+    }
+    assert document["videos"] == 6
+    whole = json.loads(basket("export", "motion", tmp_path / "y.npz", "--json"))
+    assert whole["left_out"] == {}
 
+
+def test_an_export_of_nothing_is_refused_and_writes_nothing(basket, filled, tmp_path):
+    others = tmp_path / "others.csv"
+    others.write_text("path,Steals\n18-19/NBA/9_18_19.mp4,1\n18-19/NBA/77_18_19.mp4,1\n")
+    out = tmp_path / "new" / "x.npz"
+    with pytest.raises(UsageError, match=r"none of the 2 videos .* failed: moov atom not found"):
+        basket("export", "motion", out, "--labels", others)
+    cache = open_cache(tmp_path / "unfilled", create=True)
+    cache.feature_set(filled.spec)
+    with pytest.raises(UsageError, match="has no features to export"):
+        basket("export", "motion", out, "--cache", cache.path, cache=False)
+    assert not out.parent.exists()
+
+
+def test_an_empty_cache_is_no_error(tmp_path, basket):
     open_cache(tmp_path / "empty", create=True)
     for command in ("ls", "status", "verify", "repair", "pack"):
         assert "no feature sets" in basket(

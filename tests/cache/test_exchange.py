@@ -118,6 +118,42 @@ def test_a_folder_of_npy_files_with_times_by_the_plan(tmp_path, target, making):
     assert taken_in(target, tmp_path / "features", extractor="other").feature_set != found.name
 
 
+def test_of_two_files_of_one_video_the_second_is_told_and_nothing_of_it_taken(
+    tmp_path, target, making
+):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    values = making.features("a", 4).features["pooled"]
+    np.save(folder / "a.npy", values)
+    np.savez(folder / "a.npz", pooled=values[:1])
+    np.save(folder / "b.mp4.npy", values[:2])
+    np.save(folder / "b.npy", values[:3])
+    first = taken_in(target, folder)
+    assert (first.imported, first.segments) == (2, 6)
+    assert set(first.failed) == {"a.npz", "b.npy"}
+    assert first.failed["a.npz"].startswith("a.npz and a.npy are both video a.mp4")
+    assert first.failed["b.npy"].startswith("b.npy and b.mp4.npy are both video b.mp4")
+    again = taken_in(target, folder)
+    assert (again.imported, again.already_there, again.failed) == (0, 2, first.failed)
+    found = target[first.feature_set]
+    assert found.n_segments(["a.mp4", "b.mp4"]).tolist() == [4, 2]
+    assert not found.failed
+
+
+@pytest.mark.parametrize("form", ["npz", "parquet"])
+def test_one_video_under_two_names_in_one_file_is_told(tmp_path, target, form):
+    names, pooled = ["a", "a.mp4"], np.zeros((2, 6))
+    source = tmp_path / f"x.{form}"
+    if form == "npz":
+        np.savez(source, video_ids=np.array(names), offsets=np.arange(3), pooled=pooled)
+    else:
+        parquet.write_table(pa.table({"video_id": names, "pooled": pooled.tolist()}), source)
+    result = taken_in(target, source)
+    assert (result.imported, target[result.feature_set].video_ids) == (1, ("a.mp4",))
+    (reason,) = result.failed.values()
+    assert reason.startswith(f"'a.mp4' in x.{form} and 'a' in x.{form} are both video a.mp4")
+
+
 def npy_that_claims(shape):
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(

@@ -1,10 +1,12 @@
 """Finding feature sets in a cache folder, and what is said when there is no such thing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from basket.cache import FeatureSetSpec, VideoFeatures, open_cache
+from basket.cache.durable import make_room_for
 from basket.errors import (
     CacheError,
     FormatVersionError,
@@ -40,8 +42,19 @@ def test_what_is_no_cache_is_told_in_a_sentence(tmp_path):
     file.write_text("x")
     with pytest.raises(NotThereError):
         open_cache(file)
-    with pytest.raises(CacheError, match="cannot be made"):
+    with pytest.raises(NotThereError, match="is not a folder"):
         open_cache(file, create=True)
+
+
+def test_a_folder_that_the_system_refuses_is_told_in_a_sentence(tmp_path, monkeypatch):
+    def refuses(*_args, **_options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuses)
+    with pytest.raises(CacheError, match="new cannot be made: Read-only file system"):
+        make_room_for(tmp_path / "new" / "x.csv")
+    with pytest.raises(CacheError, match="cannot be made"):
+        open_cache(tmp_path / "new", create=True)
 
 
 def test_a_folder_left_by_a_process_that_died_while_making_it_is_taken_over(tmp_path):

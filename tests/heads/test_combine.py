@@ -110,6 +110,8 @@ def test_what_cannot_be_combined_is_refused(runs, tmp_path, league):
         combine_runs([runs["ridge"], load_run(runs["ridge"].path)], out=tmp_path / "a")
     with pytest.raises(UsageError, match="exists already"):
         combine_runs([runs["ridge"], runs["gbdt"]], out=tmp_path / "combined")
+    with pytest.raises(UsageError, match=r"run\.json is not a folder"):
+        combine_runs([runs["ridge"], runs["gbdt"]], out=combined.path / "run.json" / "x")
     first = np.arange(160) < 100
     elsewhere = fit_run(
         matrix_of(league, "max", first),

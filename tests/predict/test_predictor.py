@@ -52,6 +52,14 @@ def test_three_lines_predict_what_the_cache_would(reels):
     assert run.predict(pooled(root, run, names[3])).shape == (1, 2)
 
 
+@pytest.mark.parametrize("option", ["out", "report"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(reels, monkeypatch, option):
+    root, run, names = reels
+    monkeypatch.setattr(reel_features, "extract", no_extraction)
+    with pytest.raises(UsageError, match=r"train\.csv is not a folder"):
+        run.predict(root / names[0], **{option: root / "train.csv" / "x.csv"})
+
+
 def pooled(root, run, name):
     from basket.heads.pooling import pool
 

@@ -40,6 +40,8 @@ def test_a_sweep_from_flags_and_its_leaderboard(run, court, tmp_path, capsys):
     run("leaderboard", tmp_path / "sweep", "--metric", "mae", "--html", tmp_path / "b.html", "-q")
     assert "by MAE" in capsys.readouterr().out
     assert (tmp_path / "b.html").stat().st_size > 1000
+    with pytest.raises(UsageError, match=r"b\.html is not a folder"):
+        run("leaderboard", tmp_path / "sweep", "--html", tmp_path / "b.html" / "c.html", "-q")
 
 
 def test_a_sweep_from_a_file(run, court, tmp_path, capsys):

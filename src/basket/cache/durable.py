@@ -12,12 +12,62 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from basket.errors import CacheError
+from basket.errors import CacheError, NotThereError, UsageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 _LOCK_WAIT_S = 5.0
+
+
+def refuse_file_on_the_way(folder: Path) -> None:
+    """Refuse a folder that cannot be made because it, or one it would lie in, is a file.
+
+    Raises
+    ------
+    NotThereError
+    """
+    for each in (folder, *folder.parents):
+        if os.path.lexists(each):
+            if not each.is_dir():
+                raise NotThereError(
+                    f"{folder} cannot be made: {each} is not a folder; choose another place"
+                )
+            return
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those it lies in, as far as they are not there.
+
+    Raises
+    ------
+    NotThereError
+        A file is where a folder is needed.
+    CacheError
+        It cannot be made: no permission, disk full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse_file_on_the_way(folder)
+        raise CacheError(
+            f"{folder} cannot be made: {error.strerror or error}; choose another place"
+        ) from error
+
+
+def make_room_for(file: Path) -> None:
+    """Make the folder of a file that is to be written, before the work that it is to hold.
+
+    Raises
+    ------
+    UsageError
+        A folder is where the file should be, or a file where its folder should be.
+    CacheError
+        The folder cannot be made.
+    """
+    make_folder(file.parent)
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; name a file to write")
 
 
 def write_atomically(path: Path, data: bytes, *, overwrite: bool = True) -> None:

@@ -9,16 +9,16 @@ import json
 import shutil
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from basket.cache.durable import told_in_a_sentence
+from basket.cache.durable import make_folder, told_in_a_sentence
 from basket.cache.feature_set import FeatureSet
 from basket.cache.features import VideoFeatures
 from basket.errors import UsageError
@@ -40,6 +40,8 @@ class ExportReport:
     path : Path
         File (parquet, npz) or folder (npy).
     videos, segments, size_bytes : int
+    left_out : mapping of str to str
+        Videos that were wanted and have no features, with the reason.
     """
 
     feature_set: str
@@ -48,6 +50,7 @@ class ExportReport:
     videos: int
     segments: int
     size_bytes: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -86,7 +89,7 @@ def export(
     Raises
     ------
     UsageError
-        The target exists, or an unknown format or stream.
+        The target exists or can be no file; or an unknown format or stream.
     CacheError, IntegrityError
         Of the features; or the target cannot be written.
     """
@@ -107,9 +110,9 @@ def export(
     lengths = feature_set.n_segments(ids)
     for stream in chosen:
         feature_set.stream([], stream=stream)  # says which streams there are
+    make_folder(target.parent)
     write = {"parquet": _parquet, "npz": _npz, "npy": _npy}[kind]
     with told_in_a_sentence(target.parent, _size_of(feature_set, chosen, int(lengths.sum()))):
-        target.parent.mkdir(parents=True, exist_ok=True)
         with _appearing_whole(target) as temporary:
             write(feature_set, temporary, ids, chosen, tell)
         size = sum(p.stat().st_size for p in [target, *target.rglob("*")] if p.is_file())

@@ -35,7 +35,8 @@ class ImportReport:
     feature_set : str
     imported, already_there, segments : int
     failed : mapping of str to str
-        Videos that could not be taken, with the reason; they are rows of the cache too.
+        Videos that could not be taken, with the reason; they are rows of the cache too. And files,
+        or rows of one, that have the id of an earlier one; these are not.
     """
 
     feature_set: str
@@ -82,10 +83,19 @@ def import_features(
     feature_set = cache.feature_set(spec.spec)
     imported = there = segments = 0
     failed: dict[str, str] = {}
+    places: dict[str, str] = {}
     with feature_set.writer() as writer:
         for done, (total, found) in enumerate(found_in(path, list(spec.spec.streams))):
             tell(done, total)
             video_id = spec.video_id(found.name)
+            place = _place(found, path)
+            if video_id in places:  # else each run would replace the one by the other
+                failed[place] = (
+                    f"{place} and {places[video_id]} are both video {video_id}; the latter alone "
+                    "was looked at: rename or remove one of them"
+                )
+                continue
+            places[video_id] = place
             stat = found.origin.stat()
             if feature_set.is_done(video_id, stat.st_size, stat.st_mtime_ns):
                 there += 1
@@ -110,6 +120,13 @@ def import_features(
             imported += 1
             segments += features.n_segments
     return ImportReport(feature_set.name, imported, there, segments, failed)
+
+
+def _place(found: Found, source: Path) -> str:
+    """Where a video was found: a file of a folder, or a name in one file."""
+    if found.origin == source:
+        return f"{found.name!r} in {source.name}"
+    return found.origin.relative_to(source).as_posix()
 
 
 def _features(found: Found, spec: ForeignSpec) -> VideoFeatures:

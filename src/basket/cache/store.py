@@ -11,7 +11,7 @@ from basket.cache.commit import (
     SHARDS_FOLDER,
     TMP_FOLDER,
 )
-from basket.cache.durable import write_atomically
+from basket.cache.durable import make_folder, write_atomically
 from basket.cache.feature_set import FeatureSet
 from basket.cache.fingerprint import FeatureSetSpec
 from basket.errors import (
@@ -91,7 +91,7 @@ def open_cache(path: str | Path, *, create: bool = False) -> FeatureCache:
 
 def _create(folder: Path, mark: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         # A temporary file is what a process leaves that died while it made this very folder.
         foreign = [p.name for p in folder.iterdir() if not p.name.startswith(f".{CACHE_FILE}.")]
     except OSError as error:

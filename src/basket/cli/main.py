@@ -102,7 +102,15 @@ def run(arguments: Sequence[str]) -> int:
             return _misused(error)
         if hasattr(error, "exit_code"):  # typer.Exit
             return int(error.exit_code)
+        if isinstance(error, OSError):  # --verbose shows where: it may be a mistake of basket's
+            return _complain(error, f"{_told(error)}; --verbose shows where", 1)
         raise
+
+
+def _told(error: OSError) -> str:
+    """What the operating system refused, and of which file."""
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def _complain(error: BaseException | None, message: str, code: int) -> int:

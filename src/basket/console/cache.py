@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from basket.console.tables import plain_table, reasons_table
-from basket.console.words import counted, listed, size
+from basket.console.words import LISTED, counted, listed, size
 
 if TYPE_CHECKING:
     from basket.cache.exchange import ExportReport
@@ -155,12 +155,15 @@ def pack_tables(reports: Sequence[PackReport]) -> Iterator[RenderableType]:
 
 
 def export_tables(report: ExportReport) -> Iterator[RenderableType]:
-    """Where the features went."""
+    """Where the features went, and which videos had none."""
     yield (
         f"{counted(report.videos, 'video')}, {counted(report.segments, 'segment')} of "
         f"{escape(report.feature_set)} -> {escape(str(report.path))} "
         f"({report.format}, {size(report.size_bytes)})"
     )
+    if report.left_out:
+        title = f"{counted(len(report.left_out), 'labelled video')} left out"
+        yield reasons_table(title, report.left_out, limit=LISTED)
 
 
 def import_tables(report: ImportReport) -> Iterator[RenderableType]:

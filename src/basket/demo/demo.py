@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basket import workflows
+from basket.cache.durable import refuse_file_on_the_way
 from basket.dataset import read_labels
 from basket.demo.court import DEFAULT_PLAYERS, DEFAULT_SECONDS, DemoDataset, simulate_dataset
 from basket.predict.cards import cards_of
@@ -75,6 +76,7 @@ def run_demo(
         Makes a progress line.
     """
     out = Path(out)
+    refuse_file_on_the_way(out)
     with progress("Filming") as report_progress:
         data = simulate_dataset(
             out / "basket",

@@ -150,17 +150,32 @@ class EvaluationReport:
 
     def write(self, path: Path, *, sections: Sequence[tuple[str, str]] = ()) -> None:
         """Write the page to ``path`` and its JSON and markdown twins beside it."""
-        from basket.cache.commit import write_atomically
+        from basket.cache.durable import write_atomically
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        forms = {
-            path.with_suffix(".json"): self.to_json(),
-            path.with_suffix(".md"): self.to_markdown(),
-            # The page last, so that it stands if its path ends in .json or .md.
-            path: self.to_html(sections=sections),
-        }
-        for file, text in forms.items():
+        make_room_for_report(path)
+        texts = (self.to_json(), self.to_markdown(), self.to_html(sections=sections))
+        for file, text in dict(zip(_report_files(path), texts, strict=True)).items():
             write_atomically(file, text.encode())
+
+
+def make_room_for_report(path: Path) -> None:
+    """Refuse a page that could not be written with its twins, and make its folder.
+
+    Raises
+    ------
+    BasketError
+        As :func:`basket.cache.durable.make_room_for`.
+    """
+    from basket.cache.durable import make_room_for
+
+    make_room_for(path)  # first, as a folder may have no name to derive the others from
+    for file in _report_files(path):
+        make_room_for(file)
+
+
+def _report_files(path: Path) -> tuple[Path, Path, Path]:
+    """The page last, so that it stands if its path ends in .json or .md."""
+    return path.with_suffix(".json"), path.with_suffix(".md"), path
 
 
 def assemble_report(

@@ -23,7 +23,7 @@ from basket.heads.calibration import measure
 from basket.heads.combined import COMBINED, CombinedHead
 from basket.heads.decision import DecisionRules
 from basket.heads.held_out import Predictions, predictions_parquet, table_bytes
-from basket.heads.persist import Run, RunFeatures, load_run, publish_run
+from basket.heads.persist import Run, RunFeatures, check_free, load_run, publish_run
 from basket.heads.pooling import parse_poolings
 from basket.heads.scoring import score
 from basket.heads.stored_head import head_to_files
@@ -69,6 +69,7 @@ def combine_runs(
     started = time.perf_counter()
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     _check(loaded)
+    check_free(Path(out))
     held, probabilities = _held_out(loaded)
     weights = mixture_weights(probabilities, held.levels)
     mixed = _mixed(weights, probabilities)

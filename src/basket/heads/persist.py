@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from basket.cache.durable import fsync_folder, write_new
+from basket.cache.durable import fsync_folder, refuse_file_on_the_way, write_new
 from basket.cache.features import RaggedFeatures
 from basket.cache.fingerprint import FeatureSetSpec
 from basket.errors import BasketError, IntegrityError, NotThereError, RunError, UsageError
@@ -246,7 +246,7 @@ def load_run(path: str | Path) -> Run:
 
 
 def check_free(out: Path) -> None:
-    """Refuse to make a run where something is already.
+    """Refuse to make a run where something is already, or where no folder can be.
 
     Raises
     ------
@@ -254,6 +254,7 @@ def check_free(out: Path) -> None:
     """
     if out.exists():
         raise UsageError(f"{out} exists already; choose another folder or remove it")
+    refuse_file_on_the_way(out)
 
 
 def publish_run(out: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from basket.cache.commit import write_atomically
+from basket.cache.durable import make_room_for, write_atomically
 from basket.dataset import parse_reel_name
 from basket.dataset.skills import Skill, skill_named
 from basket.errors import UsageError
@@ -36,7 +36,7 @@ def write_table(path: Path, found: Prediction) -> None:
 
     A video that failed has its rows too, with a ``reason`` and without a level.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_room_for(path)
     suffix = path.suffix.lower()
     if suffix == ".json":
         text = json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,17 +180,24 @@ def export_features(
     Raises
     ------
     BasketError
-        In one sentence.
+        In one sentence; also where there would be nothing in the export. Videos of the label files
+        that have no features are in the report.
     """
     from basket.cache import export
 
     feature_set = open_cache(cache)[name]
-    ids = None
+    ids = list(feature_set.video_ids)
+    if not ids:
+        raise UsageError(f"{feature_set.name} has no features to export; run basket extract")
+    left_out: dict[str, str] = {}
     if labels:
-        present = set(feature_set.video_ids)
         wanted = _ids_of(labels, video_root=video_root, n_levels=n_levels)
-        ids = [each for each in wanted if each in present]
-    return export(feature_set, out, format=format, streams=streams, video_ids=ids, tell=tell)
+        left_out = _without_features(feature_set, wanted)
+        ids = [each for each in wanted if each not in left_out]
+        if not ids:
+            raise UsageError(_nothing_to_export(feature_set, labels, left_out))
+    report = export(feature_set, out, format=format, streams=streams, video_ids=ids, tell=tell)
+    return replace(report, left_out=left_out)
 
 
 def import_features(
@@ -230,6 +237,27 @@ def _chosen(cache: FeatureCache, names: Sequence[str]) -> Iterator[FeatureSet]:
     """The named feature sets, opened one after the other; all where none is named."""
     for name in names or cache.feature_sets:
         yield cache[name]
+
+
+def _without_features(feature_set: FeatureSet, wanted: Sequence[str]) -> dict[str, str]:
+    """Those of some videos that cannot be exported, and why."""
+    present, failed = set(feature_set.video_ids), feature_set.failed
+    return {
+        each: f"failed: {failed[each]}" if each in failed else "not extracted"
+        for each in wanted
+        if each not in present
+    }
+
+
+def _nothing_to_export(
+    feature_set: FeatureSet, labels: Sequence[PathLike], left_out: Mapping[str, str]
+) -> str:
+    video_id, reason = next(iter(left_out.items()))
+    return (
+        f"none of the {len(left_out)} videos of {', '.join(map(str, labels))} has features in "
+        f"{feature_set.name}, for example {video_id}: {reason}; check that features and labels "
+        "belong together"
+    )
 
 
 def _ids_of(labels: Sequence[PathLike], *, video_root: PathLike | None, n_levels: int) -> list[str]:

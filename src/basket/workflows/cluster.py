@@ -36,7 +36,7 @@ def write_array_script(arguments: Sequence[str], job: ArrayJob, out: PathLike) -
         It cannot be written.
     """
     from basket import __version__
-    from basket.cache.durable import write_atomically
+    from basket.cache.durable import make_room_for, write_atomically
     from basket.extract.slurm import sbatch_script
 
     path = Path(out)
@@ -48,7 +48,7 @@ def write_array_script(arguments: Sequence[str], job: ArrayJob, out: PathLike) -
         file=path.name,
         version=__version__,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_room_for(path)
     write_atomically(path, script.encode())
     path.chmod(0o755)
     return path

@@ -65,7 +65,12 @@ def evaluate_run(
     from basket.evaluate import protocol
     from basket.evaluate.answers import answers_of
     from basket.evaluate.compare import compare_runs
-    from basket.evaluate.report import DEFAULT_TITLE, RunReport, assemble_report
+    from basket.evaluate.report import (
+        DEFAULT_TITLE,
+        RunReport,
+        assemble_report,
+        make_room_for_report,
+    )
     from basket.evaluate.scores import evaluate
     from basket.evaluate.slices import read_meta, unmatched
     from basket.heads.sources import sources_of_run
@@ -79,6 +84,8 @@ def evaluate_run(
         names = [name for name in SPLIT_FILES if name not in ("train", "val")]
         tests = find_splits(root, names=names, needed=names, option="--test NAME=CSV")
         say(f"Test sets: {', '.join(tests)}")
+    if report is not None:
+        make_room_for_report(Path(report))
     reports = []
     known = None if meta is None else read_meta(meta)
     main_split = next(iter(tests))

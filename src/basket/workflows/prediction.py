@@ -108,6 +108,7 @@ def predict_videos(
     BasketError
         In one sentence. Videos that cannot be read are in the result, with the reason.
     """
+    from basket.cache.durable import make_room_for
     from basket.dataset.prompts import read_prompts
     from basket.predict.inputs import find_reels
     from basket.predict.predictor import Predictor
@@ -120,6 +121,9 @@ def predict_videos(
     scratch = None if out is None else Path(out).with_name(f".{Path(out).name}.features")
     known = _cache(cache)
     bank = None if prompts is None else read_prompts(prompts)
+    for file in (report, out):
+        if file is not None:
+            make_room_for(Path(file))
     predictor = Predictor(
         opened,
         cache=known,
@@ -143,7 +147,7 @@ def predict_videos(
 def _write_report(
     path: Path, found: Prediction, cache: FeatureCache | None, bank: PromptBank | None, say: Say
 ) -> None:
-    from basket.cache.commit import write_atomically
+    from basket.cache.durable import write_atomically
     from basket.predict.cards import MAX_DETAILED, cards_of
     from basket.predict.page import cards_html
 
@@ -154,7 +158,6 @@ def _write_report(
             f"pages of at most {MAX_DETAILED} players have"
         )
     cards = cards_of(found, cache=cache, prompts=bank, detailed=detailed)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, cards_html(cards).encode())
 
 

@@ -125,7 +125,7 @@ def run_sweep(
     BasketError
         In one sentence.
     """
-    from basket.cache.durable import write_atomically
+    from basket.cache.durable import make_folder, write_atomically
     from basket.heads.calibration import DEFAULT_SHARE
     from basket.sweep.data import Loaded, SweepData
     from basket.sweep.leaderboard import SWEEP_FILE, read_leaderboard
@@ -143,7 +143,7 @@ def run_sweep(
     data = SweepData(Path(cache), Path(train), None if val is None else Path(val), root, n_levels)
     loaded, folder = Loaded(data), Path(out)
     tell_leak(dict(zip(("train", "val"), loaded.tables, strict=True)), say)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     about = _about(wanted, loaded, val)
     if worker:
         require_same_sweep(folder, about)
@@ -202,12 +202,12 @@ def leaderboard(
     BasketError
         In one sentence.
     """
-    from basket.cache.durable import write_atomically
+    from basket.cache.durable import make_room_for, write_atomically
     from basket.sweep.leaderboard import read_leaderboard
 
     board = read_leaderboard(folder, metric=metric)
     if html is not None:
-        Path(html).parent.mkdir(parents=True, exist_ok=True)
+        make_room_for(Path(html))
         write_atomically(Path(html), board.to_html().encode())
     return board
 
