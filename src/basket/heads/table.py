@@ -54,7 +54,7 @@ def make_head(name: str, *, n_levels: int | None = None, **params: Any) -> Skill
     Traceback (most recent call last):
         ...
     basket.errors.UsageError: head 'ridge' has no parameter 'penalty'; did you mean 'penalties'? \
-Known: class_weight, folds, n_levels, penalties, seed, standardize, target
+Known: class_weight, folds, n_levels, penalties, powers, seed, standardize, target
     """
     check_parameters(name, params)
     head: SkillHead = HEADS[name](n_levels=n_levels, **params)
