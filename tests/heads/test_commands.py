@@ -93,6 +93,29 @@ def test_a_pooling_that_the_head_cannot_take_is_one_sentence(
     assert not out.exists()
 
 
+def test_settings_are_read_as_people_write_them(command, tmp_path):
+    settings = ("--set", "tolerance=1e-3", "--set", "penalties=[1, 1e2]")
+    _, document, _ = command("fit-head", "--head", "cumulative", *settings, "--out", tmp_path / "r")
+    assert document["params"]["tolerance"] == 1e-3
+    assert document["params"]["penalties"] == [1, 100.0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("penalties=1,10", "penalties must be a number or a list of numbers such as [1, 10]"),
+        ("folds=1", "needs at least 2 folds, got folds=1"),
+        ("seed=4", "give --seed 4 instead"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_sentence(command, tmp_path, setting, sentence):
+    out = tmp_path / "run"
+    code, document, said = command("fit-head", "--set", setting, "--seed", 5, "--out", out)
+    assert (code, document) == (2, None)
+    assert sentence in " ".join(said.split())
+    assert not out.exists()
+
+
 def test_temperatures_are_asked_for_with_a_flag(command, court, tmp_path):
     files = ("--val", court / "val.csv")
     assert command("fit-head", *files, "--out", tmp_path / "plain")[0] == 0

@@ -248,15 +248,66 @@ def test_half_precision_features_are_computed_in_full(ordinal):
         ("cumulative", {"penalties": [-1.0]}),
         ("cumulative", {"link": "cauchit"}),
         ("cumulative", {"loss": "coral", "partial": True}),
+        ("cumulative", {"tolerance": 0}),
         ("mlp", {"loss": "coral?"}),
         ("mlp", {"dropout": 1.0}),
+        ("mlp", {"depth": 17}),
+        ("mlp", {"learning_rate": -1}),
+        ("mlp", {"batch_size": 0}),
+        ("mlp", {"validation_fraction": 2}),
         ("gbdt", {"leaves": 1}),
+        ("gbdt", {"learning_rate": -5}),
+        ("gbdt", {"feature_fraction": 0}),
+        ("attention", {"batch_size": 0}),
+        ("attention", {"learning_rate": 0}),
         ("prior", {"n_levels": 1}),
     ],
 )
 def test_impossible_parameters_are_usage_errors(name, params, ordinal):
     with pytest.raises(UsageError):
         make_head(name, **params).fit(ordinal[0][:50], ordinal[1][:50] // 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "expected"),
+    [
+        ("ridge", {"penalties": "1,10"}, r"a number or a list of numbers such as \[1, 10\]"),
+        ("ridge", {"powers": "x"}, "a number or a list of numbers"),
+        ("ridge", {"folds": 2.5}, "a whole number"),
+        ("ridge", {"standardize": "maybe"}, "true or false"),
+        ("ridge", {"folds": True}, "a whole number"),
+        ("cumulative", {"tolerance": float("nan")}, "a number"),
+        ("cumulative", {"partial": "maybe"}, "true or false"),
+        ("mlp", {"epochs": 1.5}, "a whole number"),
+        ("mlp", {"batch_size": "abc"}, "a whole number"),
+        ("mlp", {"hierarchy": [0.5, 1]}, "true or false or a list of whole numbers"),
+        ("gbdt", {"l2": "abc"}, "a number"),
+        ("attention", {"epochs": "abc"}, "a whole number"),
+        ("prompts", {"strength": None}, "a number"),
+    ],
+)
+def test_a_value_of_another_type_is_told_with_what_was_expected(name, params, expected, ordinal):
+    (parameter,) = params
+    with pytest.raises(UsageError, match=f"{parameter} must be {expected}.*, got"):
+        make_head(name, **params)
+    with pytest.raises(UsageError, match=f"{parameter} must be {expected}.*, got"):
+        HEADS[name](**params).fit(ordinal[0][:50], ordinal[1][:50])
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("ridge", {"penalties": np.float32(3), "folds": np.int64(3), "standardize": np.True_}),
+        ("ridge", {"penalties": np.array([1, 2]), "powers": (1, 2.0), "class_weight": None}),
+        ("cumulative", {"penalties": 3, "powers": np.array([1.0]), "tolerance": 1}),
+        ("mlp", {"epochs": 1, "hierarchy": np.array([0, 1, 1]), "weight_decay": 0}),
+        ("gbdt", {"rounds": np.int32(2), "l2": 1, "class_weight": {4: np.float64(2)}}),
+    ],
+)
+def test_numpy_values_and_whole_numbers_are_numbers(name, params, ordinal):
+    assert (
+        make_head(name, n_levels=5, **params).fit(ordinal[0][:50], ordinal[1][:50]).n_skills_ == 3
+    )
 
 
 @pytest.mark.parametrize("name", LEARNERS)

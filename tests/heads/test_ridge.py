@@ -179,7 +179,7 @@ def test_given_penalties_are_those_of_plain_ridge_unless_powers_are_given_too(na
     assert both.powers_.tolist() == [4]
     assert np.abs(both.coef_ - alone.coef_).max() > 0.01
     for powers in ([0.5], [], [np.nan]):
-        with pytest.raises(UsageError, match="powers must be numbers >= 1"):
+        with pytest.raises(UsageError, match=r"powers must be .*number"):
             make_head(name, n_levels=5, powers=powers).fit(X, levels)
 
 

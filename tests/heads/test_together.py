@@ -127,5 +127,5 @@ def test_what_a_fold_or_a_row_depends_on_is_not_shared(data):
 
 def test_a_mistake_in_one_head_is_told(data):
     heads = [make_head("mlp", n_levels=5, dropout=value, epochs=1) for value in (0.1, 1.5)]
-    with pytest.raises(UsageError, match=r"dropout=1\.5"):
+    with pytest.raises(UsageError, match=r"dropout must be .* got 1\.5"):
         fit_many(heads, *data)

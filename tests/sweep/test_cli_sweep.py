@@ -53,11 +53,19 @@ def test_a_sweep_from_a_file(run, court, tmp_path, capsys):
     spec.write_text("features: [good]\npools: [mean, max]\n")
     with pytest.raises(UsageError, match="line 2: unknown key 'pools'"):
         run("sweep", spec, "--out", tmp_path / "s", *files)
-    with pytest.raises(UsageError, match="not both"):
-        run("sweep", spec, "--head", "ridge")
     with pytest.raises(BasketError, match="no sweep"):
         run("leaderboard", tmp_path, "--verbose")
     assert options.wants_traceback()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--head=ridge", "--set=ridge.folds=3", "--metric=accuracy", "--seeds=1", "--search=grid",
+     "--budget=2"],
+)  # fmt: skip
+def test_flags_beside_a_file_are_refused_even_where_they_say_the_default(run, tmp_path, flag):
+    with pytest.raises(UsageError, match=f"not both: {flag.partition('=')[0]} belongs in"):
+        run("sweep", tmp_path / "spec.yaml", flag)
 
 
 def test_a_comparison_is_printed_with_its_sentences(capsys):

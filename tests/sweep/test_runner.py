@@ -157,6 +157,79 @@ def test_a_setting_that_fails_is_a_record_and_stops_nobody(court, tmp_path):
     assert run_settings(space.grid(), data=court.data, folder=tmp_path).n_computed == 0
 
 
+@pytest.mark.parametrize("step", ["fit_many", "validation_scores"])
+def test_whatever_a_fit_raises_is_a_record_but_want_of_memory_is_not(
+    court, tmp_path, monkeypatch, step
+):
+    space = Space(features=(("good",),), heads=(HeadSpace("ridge", {"penalties": (1.0, 100.0)}),))
+    first, second = space.grid()
+
+    class Broken(Exception):
+        pass
+
+    def failing(error):
+        calls = []
+        work = getattr(fitting, step)
+
+        def fails(*args, **kwargs):
+            calls.append(args)
+            # The first is what both share (and is tried apart), or the scoring of the first.
+            if len(calls) <= (2 if step == "fit_many" else 1):
+                raise error
+            return work(*args, **kwargs)
+
+        return fails
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(fitting, step, failing(MemoryError()))
+        run_settings(space.grid(), data=court.data, folder=tmp_path)
+    assert not list((tmp_path / "records").glob("*.json"))
+    monkeypatch.setattr(fitting, step, failing(Broken("no idea")))
+    records = run_settings(space.grid(), data=court.data, folder=tmp_path).records
+    assert records[first]["error"] == "Broken: no idea"
+    assert "scores" in records[second]
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "values", "search"),
+    [
+        ("gbdt", "learning_rate", (-1, 0.1), Search()),
+        ("mlp", "batch_size", ("abc", 32), Search()),
+        ("gbdt", "rounds", ("abc", 3), Search("halving", rungs=1)),
+    ],
+)
+def test_a_value_that_a_head_refuses_is_told_and_the_others_are_fitted(
+    court, tmp_path, head, name, values, search
+):
+    quick = {"mlp": {"epochs": (1,)}, "gbdt": {"patience": (0,)}}[head]
+    space = Space(
+        features=(("good",),),
+        heads=(HeadSpace(head, {**quick, name: values}),),
+        search=search,
+    )
+    board = run_sweep(space, out=tmp_path, **court.files).board
+    assert [row.setting.parameters[name] for row in board.rows] == [values[1]]
+    assert [f"UsageError: {name} must be" in reason for reason in board.failures.values()] == [True]
+
+
+def test_where_all_fail_the_different_reasons_are_told(court, tmp_path):
+    space = Space(
+        features=(("good",),),
+        heads=(
+            HeadSpace("ridge", {"folds": (0, 1, "x"), "penalties": (1.0, 2.0)}),
+            HeadSpace("gbdt", {"leaves": (1,)}),
+        ),
+        seeds=2,
+    )
+    with pytest.raises(
+        RunError, match=r"None of the 7 configurations in .* could be fitted"
+    ) as told:
+        run_sweep(space, out=tmp_path, **court.files)
+    reasons = str(told.value).split("could be fitted: ")[1].split("; ")
+    assert len(set(reasons)) == 4
+    assert reasons[3] == "and 1 more"
+
+
 def test_a_record_that_is_there_stays(tmp_path):
     records = Records(tmp_path)
     assert records.publish("k", {"a": 1})

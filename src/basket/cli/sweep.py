@@ -30,7 +30,14 @@ TRY = "What to try"
 HOW = "How to search"
 
 
+#: What a specification says too.
+SPACE_FLAGS = (
+    "features", "pool", "segments", "head", "settings", "seeds", "search", "budget", "metric",
+)  # fmt: skip
+
+
 def sweep(
+    context: typer.Context,
     spec: Annotated[
         Path | None, typer.Argument(help="YAML specification; or use the flags.", metavar="SPEC")
     ] = None,
@@ -147,9 +154,13 @@ def sweep(
     from basket.console.sweep import sweep_tables
     from basket.sweep import read_space, space_from_flags
 
-    flags = (features, pool, segments, head, settings)
-    if spec is not None and any(flags):
-        raise UsageError("Give a specification or flags of what to try, not both")
+    # Only click knows a default from the same value written out.
+    given = [each for each in SPACE_FLAGS if _is_written(context, each)]
+    if spec is not None and given:
+        flag = "set" if given[0] == "settings" else given[0]
+        raise UsageError(
+            f"Give a specification or flags of what to try, not both: --{flag} belongs in {spec}"
+        )
     output = Output(json, quiet)
     space = (
         read_space(spec)
@@ -186,6 +197,11 @@ def sweep(
         )
     output.result(found.to_json(), *sweep_tables(found))
     send(found, track, output=output)
+
+
+def _is_written(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
 
 
 def leaderboard(

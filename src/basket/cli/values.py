@@ -45,13 +45,15 @@ def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
     """``key=value`` pairs; values are read as YAML: numbers, true, false, lists, words."""
     import yaml
 
+    from basket.heads.parameters import ParameterLoader
+
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--set takes KEY=VALUE, for example learning_rate=0.01; got {pair!r}")
         try:
-            settings[key] = yaml.safe_load(value)
+            settings[key] = yaml.load(value, ParameterLoader)  # noqa: S506 - derived from SafeLoader
         except yaml.YAMLError:
             raise UsageError(f"--set {pair}: {value!r} is not a value") from None
     return settings

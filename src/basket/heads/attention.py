@@ -25,6 +25,7 @@ from basket.cache.features import RaggedFeatures
 from basket.errors import UsageError
 from basket.heads.base import HeadState, SkillHead
 from basket.heads.linear_start import LinearStart
+from basket.heads.parameters import check_range
 from basket.heads.pooling import pool
 from basket.heads.rows import TrainingRows
 
@@ -184,11 +185,10 @@ class AttentionHead(SkillHead):
                 f"queries needs the group of each of the {self.n_skills_} skills, got "
                 f"{self.queries!r}; fit-head knows the groups of BASKET's skills"
             )
-        if self.top < 1 or self.epochs < 1 or self.batch_size < 1:
-            raise UsageError(
-                f"attention needs top, epochs and batch_size >= 1, got {self.top}, {self.epochs} "
-                f"and {self.batch_size}"
-            )
+        check_range(self, "top", "epochs", "batch_size", at_least=1)
+        check_range(self, "learning_rate", above=0)
+        check_range(self, "weight_decay", "patience", at_least=0)
+        check_range(self, "validation_fraction", above=0, below=1)
 
     def _query_of_skill(self) -> npt.NDArray[np.int64]:
         """Which query each active skill has, (n_active,), counted without holes."""

@@ -24,6 +24,7 @@ from basket import metrics
 from basket.errors import UsageError
 from basket.heads import folds, link
 from basket.heads.decision import DecisionRules
+from basket.heads.parameters import check_types
 from basket.heads.rows import TrainingRows as TrainingRows  # re-exported: part of the contract
 from basket.heads.rows import class_factors, join, take
 
@@ -100,7 +101,10 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         ------
         ValueError
             NaN or infinity in X or y, shapes that do not fit, a level outside ``-1..K-1``.
+        UsageError
+            A parameter with which nothing can be fitted.
         """
+        check_types(type(self), self.get_params(deep=False))
         rows = self._begin(X, y, groups, sample_weight, validation)
         if rows is not None:
             self._fit(rows)

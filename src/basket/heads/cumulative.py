@@ -20,6 +20,7 @@ from basket.heads import folds as fold_rules
 from basket.heads.base import SkillHead
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
 from basket.heads.links import LINKS
+from basket.heads.parameters import check_range
 from basket.heads.partial import fit_partial, rising
 from basket.heads.powers import best_powers, candidate_powers
 from basket.heads.rows import TrainingRows
@@ -51,10 +52,10 @@ class CumulativeHead(SkillHead):
         ``mord.LogisticAT``. ``corn``: K-1 logistic regressions, the k-th on rows at or above k.
     link : {"logit", "probit", "cloglog"}, default="logit"
         Of the cumulative loss.
-    penalties : sequence of float, optional
+    penalties : float or sequence of float, optional
         Candidates for the weight of half the squared coefficients (mord's ``alpha``; 0 is
         allowed); 16 values around the total sample weight if not given.
-    powers : sequence of float, optional
+    powers : float or sequence of float, optional
         Candidates for how much leading directions are trusted; 1 penalises all coefficients alike.
         1, 2 and 4 if not given; 1 alone where penalties are given.
     partial : bool, default=False
@@ -102,8 +103,8 @@ class CumulativeHead(SkillHead):
         n_levels: int | None = None,
         loss: str = "cumulative",
         link: str = "logit",
-        penalties: Sequence[float] | None = None,
-        powers: Sequence[float] | None = None,
+        penalties: float | Sequence[float] | None = None,
+        powers: float | Sequence[float] | None = None,
         partial: bool = False,
         standardize: bool = True,
         folds: int = 5,
@@ -194,6 +195,7 @@ class CumulativeHead(SkillHead):
             raise UsageError(f"loss={self.loss!r} has the logit link and no partial slopes")
         if self.folds < 2:
             raise UsageError(f"cumulative needs at least 2 folds, got folds={self.folds}")
+        check_range(self, "tolerance", above=0)
 
     def _choose_powers(self, learned: TrainingRows) -> Float:
         powers = candidate_powers(self.powers, self.penalties)

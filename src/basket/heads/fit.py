@@ -25,7 +25,7 @@ from basket.heads.prompts import names_of_features
 from basket.heads.reference import reference_of
 from basket.heads.scoring import score
 from basket.heads.stored_head import head_to_files
-from basket.heads.table import HEADS, make_head, parameter_names
+from basket.heads.table import HEADS, check_parameters, make_head, parameter_names
 
 if TYPE_CHECKING:
     from basket.heads.base import SkillHead
@@ -85,10 +85,11 @@ def fit_run(
     Raises
     ------
     UsageError
-        Unknown head or parameter; skills or levels of ``val`` are not those of ``train``.
+        As :func:`check_settings`; skills or levels of ``val`` are not those of ``train``.
     RunError
         ``out`` exists, or cannot be written.
     """
+    check_settings(head, params)
     check_free(out)
     _check_same_labels(train, val)
     if not 0 <= aside < 1:
@@ -160,6 +161,22 @@ def fit_run(
     return load_run(out)
 
 
+def check_settings(head: str, params: Mapping[str, Any]) -> None:
+    """Refuse parameters that a run's head cannot be given, before anything slow is done for it.
+
+    Raises
+    ------
+    UsageError
+        As :func:`basket.heads.table.check_parameters`, or the seed, which is the whole run's.
+    """
+    check_parameters(head, params)
+    if "seed" in params:
+        raise UsageError(
+            f"the seed belongs to the whole run, not to its head alone; give --seed "
+            f"{params['seed']} instead (in Python: seed={params['seed']})"
+        )
+
+
 def _names_for(
     head: str, feature_sets: Sequence[Mapping[str, Any]], pooling: str, skills: Sequence[str]
 ) -> dict[str, Any]:
@@ -179,7 +196,7 @@ def _make(
     if given.get("queries") == "group":
         given["queries"] = groups
     if "seed" in parameter_names(name):
-        given.setdefault("seed", seed)
+        given["seed"] = seed
     if given.pop("n_levels", n_levels) != n_levels:
         raise UsageError(f"n_levels is {n_levels} by the labels and cannot be set otherwise")
     return make_head(name, n_levels=n_levels, **given)

@@ -23,6 +23,7 @@ from basket.errors import UsageError
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.booster_text import check_booster_text
 from basket.heads.exceedance import level_probabilities
+from basket.heads.parameters import check_range
 from basket.heads.rows import TrainingRows
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ Float = npt.NDArray[np.float64]
 OBJECTIVES = ("cumulative", "frank-hall", "multiclass")
 
 _SMALL_CELLS = 2_000_000
+#: LightGBM's own limit.
+_MAX_LEAVES = 131_072
 #: What the binning and the held-out players do not depend on.
 _GROWTH = frozenset(
     {
@@ -195,11 +198,13 @@ class GbdtHead(SkillHead):
             raise UsageError(
                 f"gbdt knows the objectives {', '.join(OBJECTIVES)}, got {self.objective!r}"
             )
-        if self.rounds < 1 or self.leaves < 2 or (self.pca is not None and self.pca < 1):
-            raise UsageError(
-                "gbdt needs rounds >= 1, leaves >= 2 and pca >= 1, got "
-                f"{self.rounds}, {self.leaves} and {self.pca}"
-            )
+        check_range(self, "rounds", "pca", "min_data_in_leaf", "threads", at_least=1)
+        check_range(self, "leaves", at_least=2, at_most=_MAX_LEAVES)
+        check_range(self, "bins", at_least=2)
+        check_range(self, "learning_rate", above=0)
+        check_range(self, "l2", "patience", at_least=0)
+        check_range(self, "feature_fraction", "row_fraction", above=0, at_most=1)
+        check_range(self, "validation_fraction", above=0, below=1)
 
     def _boosters_per_skill(self) -> int:
         return len(self.classes_) - 1 if self.objective == "frank-hall" else 1

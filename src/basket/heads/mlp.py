@@ -20,6 +20,7 @@ from basket.heads import link
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.cumulative import corn_probabilities
 from basket.heads.linear_start import LinearStart
+from basket.heads.parameters import check_range
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -145,12 +146,12 @@ class MlpHead(SkillHead):
             raise UsageError(f"mlp knows the losses {', '.join(LOSSES)}, got {self.loss!r}")
         if self.start not in STARTS:
             raise UsageError(f"mlp starts at {' or '.join(STARTS)}, got {self.start!r}")
-        if not 0 <= self.dropout < 1 or self.depth < 0 or self.hidden < 1 or self.epochs < 1:
-            raise UsageError(
-                "mlp needs 0 <= dropout < 1, depth >= 0, hidden >= 1 and epochs >= 1, got "
-                f"dropout={self.dropout}, depth={self.depth}, hidden={self.hidden}, "
-                f"epochs={self.epochs}"
-            )
+        check_range(self, "hidden", "epochs", "batch_size", at_least=1)
+        check_range(self, "depth", at_least=0, at_most=_MAX_HIDDEN_LAYERS)
+        check_range(self, "dropout", at_least=0, below=1)
+        check_range(self, "learning_rate", above=0)
+        check_range(self, "weight_decay", "patience", at_least=0)
+        check_range(self, "validation_fraction", above=0, below=1)
         self._groups()
 
     def _groups(self) -> tuple[int, ...] | None:

@@ -26,7 +26,9 @@ Float = npt.NDArray[np.float64]
 DEFAULT_POWERS = (1.0, 2.0, 4.0)
 
 
-def candidate_powers(powers: Sequence[float] | None, penalties: Sequence[float] | None) -> Float:
+def candidate_powers(
+    powers: float | Sequence[float] | None, penalties: float | Sequence[float] | None
+) -> Float:
     """Powers to choose from, rising.
 
     Given penalties are those of plain ridge unless powers are given too.

@@ -47,10 +47,10 @@ class RidgeHead(SkillHead):
         ``level``: one score per skill, ordered by a cumulative link. ``thresholds``: a score for
         each of the K-1 questions "above level k?", which may look at different features; answers
         that do not fall with k are repaired by isotonic regression.
-    penalties : sequence of float, optional
+    penalties : float or sequence of float, optional
         Candidates, as scikit-learn's ``alpha``; 30 values around the total sample weight if not
         given.
-    powers : sequence of float, optional
+    powers : float or sequence of float, optional
         Candidates for how much leading directions are trusted (:mod:`basket.heads.powers`); 1 is
         scikit-learn's ridge. 1, 2 and 4 if not given; 1 alone where penalties are given.
     folds : int, default=5
@@ -96,8 +96,8 @@ class RidgeHead(SkillHead):
         *,
         n_levels: int | None = None,
         target: str = "level",
-        penalties: Sequence[float] | None = None,
-        powers: Sequence[float] | None = None,
+        penalties: float | Sequence[float] | None = None,
+        powers: float | Sequence[float] | None = None,
         folds: int = 5,
         standardize: bool = True,
         class_weight: str | Mapping[Any, float] | Sequence[float] | None = None,

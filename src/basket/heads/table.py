@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from basket.errors import UsageError
+from basket.heads.parameters import check_types
 from basket.registry import Registry, nearest
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def make_head(name: str, *, n_levels: int | None = None, **params: Any) -> Skill
     Raises
     ------
     UsageError
-        The head or one of its parameters is unknown; the nearest known name is suggested.
+        The head or one of its parameters is unknown (the nearest known name is suggested), or a
+        value is of another type than the parameter.
 
     Examples
     --------
@@ -52,20 +54,21 @@ def make_head(name: str, *, n_levels: int | None = None, **params: Any) -> Skill
     Traceback (most recent call last):
         ...
     basket.errors.UsageError: head 'ridge' has no parameter 'penalty'; did you mean 'penalties'? \
-Known: class_weight, folds, n_levels, penalties, seed, standardize, target
+Known: class_weight, folds, n_levels, penalties, powers, seed, standardize, target
     """
     check_parameters(name, params)
     head: SkillHead = HEADS[name](n_levels=n_levels, **params)
     return head
 
 
-def check_parameters(name: str, parameters: Iterable[str]) -> None:
-    """Refuse parameters that a head does not have, before anything slow is done for it.
+def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse what a head does not have or cannot take, before anything slow is done for it.
 
     Raises
     ------
     UsageError
-        The head or one of its parameters is unknown; the nearest known name is suggested.
+        The head or one of its parameters is unknown (the nearest known name is suggested), or a
+        value is of another type than the parameter.
     """
     known = parameter_names(name)
     for parameter in parameters:
@@ -75,6 +78,7 @@ def check_parameters(name: str, parameters: Iterable[str]) -> None:
                 f"head {name!r} has no parameter {parameter!r}{hint or '.'} "
                 f"Known: {', '.join(known)}"
             )
+    check_types(HEADS[name], parameters)
 
 
 def pooling_for(head: str, pooling: str | None = None) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.dataset.skills import N_LEVELS
-from basket.errors import BasketError
 from basket.evaluate import bootstrap
 from basket.evaluate.bootstrap import mean_per_replicate, percentile_interval
 from basket.heads import folds
@@ -45,6 +44,14 @@ class Fitted:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Failed:
+    """One setting that could not be fitted or scored."""
+
+    setting: Setting
+    error: Exception
+
+
 def share_signature(setting: Setting) -> tuple[Any, ...]:
     """Equal for settings that are fitted together."""
     return (setting.features, setting.pooling, _share_key(replace(setting, features=(), pool="")))
@@ -54,12 +61,13 @@ def share_signature(setting: Setting) -> tuple[Any, ...]:
 def _share_key(setting: Setting) -> str:
     try:
         return share_key(unfitted_head(setting, N_LEVELS))
-    except (BasketError, ValueError, TypeError):
-        # What is wrong with it is told where it is fitted.
+    except Exception:  # noqa: BLE001 - what is wrong with it is told where it is fitted
         return repr(setting)
 
 
-def fit_settings(settings: Sequence[Setting], train: Matrix, val: Matrix) -> Iterator[Fitted]:
+def fit_settings(
+    settings: Sequence[Setting], train: Matrix, val: Matrix
+) -> Iterator[Fitted | Failed]:
     """Fit settings of one :func:`share_signature`, and yield them in their order.
 
     Parameters
@@ -70,16 +78,24 @@ def fit_settings(settings: Sequence[Setting], train: Matrix, val: Matrix) -> Ite
 
     Yields
     ------
-    Fitted
+    Fitted or Failed
         Its seconds are an equal share of what all took to fit, and its own to be scored.
+
+    Raises
+    ------
+    MemoryError
+        It says nothing against a setting, which may be fitted where there is more.
     """
     start = time.perf_counter()
-    heads = [unfitted_head(setting, train.n_levels) for setting in settings]
     try:
+        heads = [unfitted_head(setting, train.n_levels) for setting in settings]
         fit_many(heads, train.X, train.Y, groups=train.groups)
-    except (BasketError, ValueError, ArithmeticError):
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the libraries of the heads raise their own
         if len(settings) == 1:
-            raise
+            yield Failed(settings[0], error)
+            return
         # One of them spoils it for all: apart, each of the others is fitted and that one is told.
         for setting in settings:
             yield from fit_settings([setting], train, val)
@@ -88,13 +104,19 @@ def fit_settings(settings: Sequence[Setting], train: Matrix, val: Matrix) -> Ite
     known: list[tuple[Float, dict[str, Any]]] = []
     for setting, head in zip(settings, heads, strict=True):
         start = time.perf_counter()
-        # Heads that take segments accept ragged features too, which array_like does not say.
-        held: Any = val.X
-        proba = head.predict_proba(held)
-        # Seeds that change nothing (no fold is dealt for one penalty) need no second look.
-        scores = next((scores for seen, scores in known if np.array_equal(seen, proba)), None)
-        if scores is None:
-            scores = validation_scores(proba, val)
+        try:
+            # Heads that take segments accept ragged features too, which array_like does not say.
+            held: Any = val.X
+            proba = head.predict_proba(held)
+            # Seeds that change nothing (no fold is dealt for one penalty) need no second look.
+            scores = next((scores for seen, scores in known if np.array_equal(seen, proba)), None)
+            if scores is None:
+                scores = validation_scores(proba, val)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            yield Failed(setting, error)
+            continue
         known = [*known, (proba, scores)][-_REMEMBERED:]
         yield Fitted(setting, scores, each_s + time.perf_counter() - start)
 

@@ -26,6 +26,9 @@ SWEEP_FILE = "sweep.json"
 SWEEP_FORMAT = "basket-sweep"
 SWEEP_VERSION = 1
 
+#: Reasons that are told where every configuration failed.
+_REASONS = 3
+
 
 @dataclass(frozen=True)
 class Row:
@@ -152,7 +155,7 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
     Raises
     ------
     RunError
-        No sweep is there, or it has no finished configuration.
+        No sweep is there, or it has no finished configuration, or all of them failed.
     UsageError
         Unknown metric.
     """
@@ -175,6 +178,11 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
             failures[describe(setting)] = record["error"]
         elif record.get("full", True):
             full.setdefault(setting.without_seed(), []).append(record)
+    if current and all("error" in record for record in current):
+        raise RunError(
+            f"None of the {len(tried)} configurations in {folder} could be fitted: "
+            f"{_reasons(failures)}"
+        )
     if not full:
         raise RunError(f"{folder} has no finished configuration yet; run basket sweep on it")
     rows = sorted(
@@ -191,6 +199,14 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
         n_stale=stale,
         simulated=bool(about.get("simulated")),
     )
+
+
+def _reasons(failures: Mapping[str, str]) -> str:
+    """The first few different reasons, and how many more there are."""
+    different = list(dict.fromkeys(failures.values()))
+    more = len(different) - _REASONS
+    shown = "; ".join(different[:_REASONS])
+    return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def read_sweep_file(folder: Path) -> dict[str, Any]:

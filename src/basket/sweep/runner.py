@@ -22,7 +22,7 @@ from typing import Any
 
 from basket.errors import BasketError, RunError
 from basket.sweep.data import Loaded, SweepData
-from basket.sweep.fitting import Fitted, fit_settings, share_signature
+from basket.sweep.fitting import Failed, Fitted, fit_settings, share_signature
 from basket.sweep.records import Records, code_version, group_key, record_key
 from basket.sweep.setting import Setting
 
@@ -143,37 +143,26 @@ def work(
         missing = {each: key for each, key in missing.items() if key not in records}
         if not missing:
             return done
-        left = dict(missing)
-        try:
-            train, val = loaded.matrices(next(iter(missing)))
-            for fitted in fit_settings(list(missing), train, val):
-                records.publish(missing[fitted.setting], _record(fitted, loaded, notes))
-                left.pop(fitted.setting)
-                done.append(fitted.setting)
-        except (BasketError, ValueError, ArithmeticError) as error:
-            # The first one left is what failed; the rest is tried without it.
-            setting, key = next(iter(left.items()))
-            records.publish(key, _failure(setting, error, loaded, notes))
-            done.append(setting)
-            left.pop(setting)
-    if left:
-        more = work(Piece(piece.name, tuple(left)), loaded, records, notes)
-        return None if more is None else done + more
+        for each in _outcomes(list(missing), loaded):
+            records.publish(missing[each.setting], _record(each, loaded, notes))
+            done.append(each.setting)
     return done
 
 
-def _record(fitted: Fitted, loaded: Loaded, notes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **_about(fitted.setting, loaded, notes),
-        "scores": fitted.scores,
-        "seconds": round(fitted.seconds, 4),
-    }
+def _outcomes(settings: Sequence[Setting], loaded: Loaded) -> Iterable[Fitted | Failed]:
+    """What became of settings on the same matrices, which may not exist for them."""
+    try:
+        train, val = loaded.matrices(settings[0])
+    except (BasketError, ValueError, ArithmeticError) as error:
+        return [Failed(setting, error) for setting in settings]
+    return fit_settings(settings, train, val)
 
 
-def _failure(
-    setting: Setting, error: Exception, loaded: Loaded, notes: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {**_about(setting, loaded, notes), "error": f"{type(error).__name__}: {error}"}
+def _record(each: Fitted | Failed, loaded: Loaded, notes: Mapping[str, Any]) -> dict[str, Any]:
+    about = _about(each.setting, loaded, notes)
+    if isinstance(each, Failed):
+        return {**about, "error": f"{type(each.error).__name__}: {each.error}"}
+    return {**about, "scores": each.scores, "seconds": round(each.seconds, 4)}
 
 
 def _about(setting: Setting, loaded: Loaded, notes: Mapping[str, Any]) -> dict[str, Any]:

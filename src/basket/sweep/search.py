@@ -63,7 +63,8 @@ def score_of(record: dict[str, Any], metric: str) -> float:
 def rungs_of(space: Space, setting: Setting) -> list[Setting]:
     """The same setting with growing parts of its resource, the full one left out."""
     name = setting.resource
-    if name is None:
+    if name is None or not isinstance(setting.parameters.get(name, 1), int):
+        # What is no number of epochs is told where it is fitted.
         return []
     full = _full_resource(setting, name)
     factor, n_rungs = space.search.factor, space.search.rungs

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from basket.errors import UsageError
+from basket.heads.parameters import ParameterLoader
 from basket.heads.subsets import parse_subset
 from basket.registry import nearest
 from basket.sweep.setting import ALL_SEGMENTS
@@ -214,7 +214,7 @@ def _search(node: _Node) -> Search:
 
 def _load(text: str, origin: str) -> _Node:
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=ParameterLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{origin} line {line}: this is not YAML: {error.problem}") from None
@@ -222,10 +222,10 @@ def _load(text: str, origin: str) -> _Node:
         raise UsageError(f"{origin} is not YAML: {error}") from None
     if root is None:
         raise UsageError(f"{origin} is empty; expected keys among {', '.join(_KEYS)}")
-    return _located(root, yaml.SafeLoader(""), origin)
+    return _located(root, ParameterLoader(""), origin)
 
 
-def _located(node: yaml.Node, loader: yaml.SafeLoader, origin: str) -> _Node:
+def _located(node: yaml.Node, loader: ParameterLoader, origin: str) -> _Node:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         entries: dict[Any, tuple[_Node, _Node]] = {}
@@ -239,9 +239,4 @@ def _located(node: yaml.Node, loader: yaml.SafeLoader, origin: str) -> _Node:
         return _Node(entries, line, origin)
     if isinstance(node, yaml.SequenceNode):
         return _Node([_located(each, loader, origin) for each in node.value], line, origin)
-    value = loader.construct_object(node)
-    # YAML 1.1 reads 1e-4 as a word; everybody means the number.
-    if isinstance(value, str) and getattr(node, "style", None) is None:
-        with suppress(ValueError):
-            value = float(value)
-    return _Node(value, line, origin)
+    return _Node(loader.construct_object(node), line, origin)

@@ -79,15 +79,15 @@ def fit_head(
     """
     from basket.cache import open_cache
     from basket.heads.calibration import DEFAULT_SHARE, MIN_PLAYERS
-    from basket.heads.fit import fit_run
+    from basket.heads.fit import check_settings, fit_run
     from basket.heads.matrix import build_matrix
     from basket.heads.persist import check_free
     from basket.heads.sources import sources_by_name
-    from basket.heads.table import check_parameters, pooling_for
+    from basket.heads.table import pooling_for
     from basket.workflows.prediction import VideoRun
 
     # What can be refused is refused before a cache is read.
-    check_parameters(head, params or {})
+    check_settings(head, params or {})
     pool = pooling_for(head, pool)
     if out is not None:
         check_free(Path(out))
