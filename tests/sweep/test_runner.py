@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from basket import metrics
-from basket.errors import NotThereError, RunError, UsageError
+from basket.errors import MissingDependencyError, NotThereError, RunError, UsageError
 from basket.evaluate import EvaluationReport
 from basket.heads import make_head
 from basket.predict.stored import calibration_of_run
@@ -180,9 +180,10 @@ def test_whatever_a_fit_raises_is_a_record_but_want_of_memory_is_not(
 
         return fails
 
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(fitting, step, failing(MemoryError()))
-        run_settings(space.grid(), data=court.data, folder=tmp_path)
+    for passing in (MemoryError(), MissingDependencyError("no such package")):
+        with monkeypatch.context() as patch, pytest.raises(type(passing)):
+            patch.setattr(fitting, step, failing(passing))
+            run_settings(space.grid(), data=court.data, folder=tmp_path)
     assert not list((tmp_path / "records").glob("*.json"))
     monkeypatch.setattr(fitting, step, failing(Broken("no idea")))
     records = run_settings(space.grid(), data=court.data, folder=tmp_path).records

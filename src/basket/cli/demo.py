@@ -24,7 +24,7 @@ def demo(
         float | None,
         typer.Option(metavar="SECONDS", help="Length of a reel; 30 unless given."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides everything.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Decides everything.")] = 0,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,

@@ -67,7 +67,7 @@ def fit_head(
     ] = None,
     calibrate: Calibrate = False,
     set_aside: SetAside = 0.1,
-    seed: Annotated[int, typer.Option(metavar="N", help="For everything random.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="For everything random.")] = 0,
     cache: Cache = DEFAULT_CACHE,
     out: RunFolder = None,
     track: Track = None,

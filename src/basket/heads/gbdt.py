@@ -241,7 +241,7 @@ class GbdtHead(SkillHead):
 
     def _threads(self, cells: int) -> int:
         if self.threads is not None:
-            return self.threads
+            return min(self.threads, _usable_cores())
         # Threads cost more than they give when a histogram takes microseconds.
         return 1 if cells < _SMALL_CELLS else _usable_threads()
 
@@ -345,6 +345,11 @@ def _questions(rows: TrainingRows) -> TrainingRows:
 
 def _usable_threads() -> int:
     """CPUs this process may run on, or ``OMP_NUM_THREADS`` where that is smaller."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = _usable_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(usable or 1, int(wanted)) if wanted.isdigit() and int(wanted) else usable or 1
+    return min(usable, int(wanted)) if wanted.isdigit() and int(wanted) else usable
+
+
+def _usable_cores() -> int:
+    counted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return counted or 1

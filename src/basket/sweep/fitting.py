@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.dataset.skills import N_LEVELS
+from basket.errors import MissingDependencyError
 from basket.evaluate import bootstrap
 from basket.evaluate.bootstrap import mean_per_replicate, percentile_interval
 from basket.heads import folds
@@ -83,14 +84,14 @@ def fit_settings(
 
     Raises
     ------
-    MemoryError
-        It says nothing against a setting, which may be fitted where there is more.
+    MemoryError, MissingDependencyError
+        They say nothing against a setting, which may be fitted where there is more.
     """
     start = time.perf_counter()
     try:
         heads = [unfitted_head(setting, train.n_levels) for setting in settings]
         fit_many(heads, train.X, train.Y, groups=train.groups)
-    except MemoryError:
+    except (MemoryError, MissingDependencyError):
         raise
     except Exception as error:  # noqa: BLE001 - the libraries of the heads raise their own
         if len(settings) == 1:
@@ -112,7 +113,7 @@ def fit_settings(
             scores = next((scores for seen, scores in known if np.array_equal(seen, proba)), None)
             if scores is None:
                 scores = validation_scores(proba, val)
-        except MemoryError:
+        except (MemoryError, MissingDependencyError):
             raise
         except Exception as error:  # noqa: BLE001 - as above
             yield Failed(setting, error)
