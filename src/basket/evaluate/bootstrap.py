@@ -217,7 +217,7 @@ def percentile_interval(
     Resampling n players shows their scatter about their own mean, which is smaller than that about
     the population's by the root of (n-1)/n, and says nothing about how little n players know of
     that scatter. Both are made good by more extreme percentiles, those of Student's t (Hesterberg
-    2015, "What Teachers Should Know About the Bootstrap", section 5.3): 1.9 and 98.1 % with 20
+    2015, "What Teachers Should Know About the Bootstrap", section 5.3): 1.6 and 98.4 % with 20
     players, 2.4 and 97.6 % with 150.
 
     Replicates in which the score is undefined are set aside; None when fewer than half remain,
