@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Listener
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,38 @@ def test_a_death_is_told_even_where_pebble_forgot_the_task(tmp_path, good, motio
     summary, features = run_odd(tmp_path, good, motion, "segfault.mp4")
     assert "killed its decoder 2 times when tried alone" in summary.failed["segfault.mp4"]
     assert_good_ones_are_right(good, features)
+
+
+def test_a_process_that_dies_while_it_introduces_itself_silences_no_other(
+    tmp_path, good, motion, monkeypatch
+):
+    accept, calls = Listener.accept, []
+
+    def accept_but_the_first(listener):
+        calls.append(listener)
+        if len(calls) == 1:
+            raise EOFError
+        return accept(listener)
+
+    monkeypatch.setattr(Listener, "accept", accept_but_the_first)
+    summary, _features = run_odd(tmp_path, good, motion)
+    assert len(calls) > 1
+    assert (summary.done, summary.failed) == (4, {})
+
+
+def test_a_folder_for_temporary_files_may_lie_deep(tmp_path, good, motion):
+    folder, _ = good
+    deep = tmp_path / ("x" * 60) / ("y" * 60)
+    deep.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "basket", "extract", folder, "--model", "motion", "--window", "1.5"],
+        env={**os.environ, "TMPDIR": str(deep)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_processes_that_end_before_they_begin_are_one_sentence(tmp_path, good, motion, monkeypatch):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import Client, Connection
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from basket.extract.clips import ClipShape
 from basket.extract.decoding import Batch, Job, Opened, decode_job
 from basket.extract.segments import SegmentPlan
+from basket.extract.shared_bytes import SharedBytes
 
 SLOTS = 3  # per lane: one being filled, one on its way, one being copied
 _SLOT_BYTES = 10 << 20
@@ -72,7 +72,7 @@ def end_with_parent() -> None:
 
 
 _connection_to_parent: Connection | None = None
-_open_lanes: dict[str, SharedMemory] = {}
+_open_lanes: dict[str, SharedBytes] = {}
 
 
 def decode_in_worker(
@@ -94,7 +94,7 @@ def decode_in_worker(
         _connection_to_parent = Client(address, authkey=key)
     connection = _connection_to_parent
     if lane not in _open_lanes:
-        _open_lanes[lane] = SharedMemory(lane)
+        _open_lanes[lane] = SharedBytes.attach(lane)
     memory = _open_lanes[lane]
     clock = _Clock()
     connection.send((number, 0.0, "begun"))

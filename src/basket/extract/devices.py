@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from basket.extract.decode_worker import end_with_parent
 from basket.extract.forward import Embedders, Pixels, embed_pieces
 from basket.extract.pipeline import usable_cores
 from basket.extract.recipe import BackboneRecipe
+from basket.extract.shared_bytes import SharedBytes
 
 _LANES = 2
 _END_S = 10.0
@@ -196,7 +196,7 @@ class _Lane:
     process: _ForwardProcess
     connection: Connection
     sizes: Sequence[BatchSize]
-    memory: SharedMemory | None = None
+    memory: SharedBytes | None = None
 
     def embed(self, position: int, pieces: Sequence[Pixels]) -> Streams:
         """Embed pieces of clips, ``(n, C, T, H, W, 3)`` each, on the process's device."""
@@ -216,21 +216,20 @@ class _Lane:
         found: Streams = streams
         return found
 
-    def _room(self, n_bytes: int) -> SharedMemory:
+    def _room(self, n_bytes: int) -> SharedBytes:
         if self.memory is None or self.memory.size < n_bytes:
             self.close()
-            self.memory = SharedMemory(create=True, size=n_bytes)
+            self.memory = SharedBytes.create(n_bytes)
         return self.memory
 
     def close(self) -> None:
         """Give the shared memory back."""
         if self.memory is not None:
             self.memory.close()
-            self.memory.unlink()
             self.memory = None
 
 
-def _array(shape: tuple[int, ...], memory: SharedMemory) -> Pixels:
+def _array(shape: tuple[int, ...], memory: SharedBytes) -> Pixels:
     return np.ndarray(shape, np.uint8, buffer=memory.buf)
 
 
@@ -259,7 +258,7 @@ def _serve(
         control.send(_as_basket_error(error, recipe.device))
         return
     control.send(([backbone.spec for backbone in backbones], [size.clips for size in sizes]))
-    open_memory: dict[int, SharedMemory] = {}
+    open_memory: dict[int, SharedBytes] = {}
     while True:
         for ready in wait([control, *lanes]):
             if ready is control:  # nothing is sent there: it was closed
@@ -279,12 +278,12 @@ def _serve(
                 ready.send(answer)
 
 
-def _opened(open_memory: dict[int, SharedMemory], lane: int, name: str) -> SharedMemory:
+def _opened(open_memory: dict[int, SharedBytes], lane: int, name: str) -> SharedBytes:
     """The memory of a lane; the parent makes a larger one where a batch needs it."""
     if lane not in open_memory or open_memory[lane].name != name:
         if lane in open_memory:
             open_memory[lane].close()
-        open_memory[lane] = SharedMemory(name)
+        open_memory[lane] = SharedBytes.attach(name)
     return open_memory[lane]
 
 

@@ -22,6 +22,7 @@ import itertools
 import multiprocessing
 import secrets
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Listener, wait
-from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,12 +40,14 @@ from basket.extract.attempts import Attempts
 from basket.extract.decode_worker import SLOTS, decode_in_worker, prepare_worker, slot_bytes
 from basket.extract.decoding import Batch, Finished, Job, Message, Opened
 from basket.extract.segments import SegmentPlan
+from basket.extract.shared_bytes import SharedBytes
 from basket.extract.signals import stop_requested
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture, ProcessPool
 
 _POLL_S = 0.2
+_RETRY_S = 0.05  # after a call that came to nothing
 _ALONE_DEATHS = 2
 _FIRST_WORDS_S = 1.0
 _LAST_WORDS_S = 5.0  # from the end of a connection until Pebble must have told the exit code
@@ -115,7 +117,7 @@ class _Task:
 
     number: int
     job: Job
-    lane: SharedMemory
+    lane: SharedBytes
     future: ProcessFuture[None] | None = None
     connection: Connection | None = None
     reported_s: float = 0.0
@@ -154,16 +156,16 @@ class _Pool:
         self._attempts = attempts
         self._slot_bytes = lane_slot_bytes
         self._key = secrets.token_bytes(16)
-        self._listener = Listener(authkey=self._key)
+        self._closing = False
+        self._leave = contextlib.ExitStack()
+        self._listener = self._leave.enter_context(_listen(self._key, self._leave))
         self._wake, self._waker = multiprocessing.Pipe(duplex=False)
         self._wake_lock = threading.Lock()
         self._arrived: collections.deque[Connection] = collections.deque()
         threading.Thread(target=self._accept, name="accept-workers", daemon=True).start()
         self._pool = self._new_pool(workers)
         self._pool_has_spoken = False
-        self._lanes = [
-            SharedMemory(create=True, size=SLOTS * lane_slot_bytes) for _ in range(workers)
-        ]
+        self._lanes = [SharedBytes.create(SLOTS * lane_slot_bytes) for _ in range(workers)]
         self._free = list(self._lanes)
         self._tasks: dict[int, _Task] = {}
         self._connections: list[Connection] = []
@@ -245,10 +247,13 @@ class _Pool:
         while True:
             try:
                 connection = self._listener.accept()
-            except multiprocessing.AuthenticationError:
+            except (multiprocessing.AuthenticationError, EOFError, OSError):
+                # Closed by us, or whoever called is gone: a process can die while it introduces
+                # itself, and the next one must still be heard.
+                if self._closing:
+                    return
+                time.sleep(_RETRY_S)
                 continue
-            except OSError:  # the listener was closed
-                return
             self._arrived.append(connection)
             self._ring()
 
@@ -392,7 +397,8 @@ class _Pool:
             self._waker.close()
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
-        self._listener.close()
+        self._closing = True
+        self._leave.close()
         for task in self._tasks.values():
             # Stopped by us in the middle: no mark against the video.
             self._attempts.withdraw(task.job.source.video_id)
@@ -400,7 +406,19 @@ class _Pool:
             connection.close()
         for lane in self._lanes:
             lane.close()
-            lane.unlink()
+
+
+def _listen(key: bytes, leave: contextlib.ExitStack) -> Listener:
+    """Where decode processes call: a socket in a folder of this user's alone.
+
+    multiprocessing takes one under TMPDIR, which on clusters can be deeper than the path of a
+    socket may be long (about 100 bytes).
+    """
+    try:
+        return Listener(authkey=key)
+    except OSError:
+        folder = leave.enter_context(tempfile.TemporaryDirectory(prefix="basket-", dir="/tmp"))
+        return Listener(f"{folder}/socket", authkey=key)
 
 
 def _failure(future: ProcessFuture[None] | None) -> BaseException | None:
