@@ -32,7 +32,8 @@ def level_probabilities(above: Float) -> Float:
     """
     repaired = falling(above)
     ends = np.ones((*repaired.shape[:-1], 1))
-    proba = -np.diff(np.concatenate([ends, repaired, 0 * ends], axis=-1), axis=-1)
+    bounded = np.concatenate([ends, repaired, 0 * ends], axis=-1)
+    proba = bounded[..., :-1] - bounded[..., 1:]
     return np.asarray(proba / proba.sum(axis=-1, keepdims=True))
 
 

@@ -4,11 +4,11 @@ What is frame-exact: at every instant the frame on display is the one that an in
 the whole file, front to back, puts there. Its index is the same, always; its pixels differ from
 PyAV's by at most ``max_mean_difference`` (of 255, mean of absolute differences). A decoder that
 cannot keep this for some kind of file refuses the file with a :class:`VideoError` that says so, and
-lists the kind under ``refuses``.
+lists the kind under ``refuses``::
 
->>> class TestMine(DecoderContract):  # doctest: +SKIP
-...     open_video = staticmethod(open_mine)
-...     refuses = {"av1": "no AV1 decoder"}
+    class TestMine(DecoderContract):
+        open_video = staticmethod(open_mine)
+        refuses = {"av1": "no AV1 decoder"}
 """
 
 from __future__ import annotations
