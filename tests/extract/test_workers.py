@@ -126,6 +126,29 @@ def test_a_process_that_dies_while_it_introduces_itself_silences_no_other(
     assert (summary.done, summary.failed) == (4, {})
 
 
+def test_a_worker_killed_before_it_looked_at_a_video_does_not_end_the_run(
+    tmp_path, good, motion, monkeypatch
+):
+    import odd_decoders
+
+    monkeypatch.setattr(
+        "basket.extract.workers.decode_in_worker", odd_decoders.killed_before_it_begins
+    )
+    summary, features = run_odd(tmp_path, good, motion, "mute-once.mp4")
+    assert (summary.done, summary.failed) == (5, {})
+    assert_good_ones_are_right(good, features)
+
+
+def test_workers_that_are_killed_time_and_again_end_the_run(tmp_path, good, motion, monkeypatch):
+    import odd_decoders
+
+    monkeypatch.setattr(
+        "basket.extract.workers.decode_in_worker", odd_decoders.killed_before_it_begins
+    )
+    with pytest.raises(BasketError, match="ended before it began"):
+        run_odd(tmp_path, good, motion, "mute.mp4")
+
+
 def test_a_folder_for_temporary_files_may_lie_deep(tmp_path, good, motion):
     folder, _ = good
     deep = tmp_path / ("x" * 60) / ("y" * 60)

@@ -51,6 +51,7 @@ _RETRY_S = 0.05  # after a call that came to nothing
 _ALONE_DEATHS = 2
 _FIRST_WORDS_S = 1.0
 _LAST_WORDS_S = 5.0  # from the end of a connection until Pebble must have told the exit code
+_MUTE_DEATHS = 5  # one after the other, until it is no accident
 _START_S = 300.0  # from handing out a video until its worker must have spoken
 
 
@@ -165,6 +166,7 @@ class _Pool:
         threading.Thread(target=self._accept, name="accept-workers", daemon=True).start()
         self._pool = self._new_pool(workers)
         self._pool_has_spoken = False
+        self._mute_deaths = 0
         self._lanes = [SharedBytes.create(SLOTS * lane_slot_bytes) for _ in range(workers)]
         self._free = list(self._lanes)
         self._tasks: dict[int, _Task] = {}
@@ -277,7 +279,7 @@ class _Pool:
                 if task is not None:
                     task.connection, task.reported_s = connection, reported_s
                     task.heard_s = time.monotonic()
-                    self._pool_has_spoken = True
+                    self._pool_has_spoken, self._mute_deaths = True, 0
                     yield from self._take(task, kind, content)
         except (EOFError, OSError):  # its worker is gone; the task's future says how
             if connection in self._connections:
@@ -350,10 +352,13 @@ class _Pool:
         exit_code = getattr(error, "exitcode", None)
         if exit_code is None:
             raise error  # not a death: a mistake of ours in the worker
-        if task.connection is None:
+        is_mute = task.connection is None
+        self._mute_deaths += is_mute
+        if is_mute and (not self._pool_has_spoken or self._mute_deaths > _MUTE_DEATHS):
             raise _ended_before_it_began(exit_code)
-        if exit_code == -signal.SIGTERM:
-            # Somebody ended the process (a scheduler ends the whole group): not the video's fault.
+        if is_mute or exit_code == -signal.SIGTERM:
+            # Somebody ended the process (a scheduler ends the whole group), or it had not yet
+            # looked at the video: not the video's fault.
             self._attempts.withdraw(task.job.source.video_id)
             todo.append(task.job)
             return
@@ -398,7 +403,8 @@ class _Pool:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
         self._closing = True
-        self._leave.close()
+        with contextlib.suppress(FileNotFoundError):  # somebody tidied the temporary files
+            self._leave.close()
         for task in self._tasks.values():
             # Stopped by us in the middle: no mark against the video.
             self._attempts.withdraw(task.job.source.video_id)
