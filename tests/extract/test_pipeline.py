@@ -177,6 +177,18 @@ def test_links_to_nowhere_and_out_of_the_root_cost_one_video_each(tmp_path, reel
         assert cache["counting"].video_ids == ("good.mp4",)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is text")
+def test_a_file_whose_name_is_not_text_costs_itself_alone(tmp_path, reels):
+    folder = tmp_path / "reels"
+    folder.mkdir()
+    (folder / "good.mp4").write_bytes((reels / "0.mp4").read_bytes())
+    Path(os.fsdecode(os.fsencode(folder) + b"/Don\xe8i\xe6.mp4")).touch()
+    cache = open_cache(tmp_path / "c", create=True)
+    summary = extract(find_sources([folder]), backbones=[Counting()], plan=PLAN, cache=cache)
+    assert summary.done == 1
+    assert "not valid UTF-8" in summary.failed["Don%E8i%E6.mp4"]
+
+
 def test_another_plan_or_another_identity_is_another_feature_set(tmp_path, reels):
     cache = open_cache(tmp_path / "c", create=True)
     for plan, backbone in [

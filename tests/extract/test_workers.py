@@ -149,6 +149,21 @@ def test_workers_that_are_killed_time_and_again_end_the_run(tmp_path, good, moti
         run_odd(tmp_path, good, motion, "mute.mp4")
 
 
+def test_too_few_open_files_are_one_sentence(tmp_path, good):
+    folder, _ = good
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 26 && exec "$@"', "-", sys.executable, "-m", "basket", "extract"]
+        + [str(folder), "--model", "motion", "--workers", "4"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Decode processes cannot be started" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_folder_for_temporary_files_may_lie_deep(tmp_path, good, motion):
     folder, _ = good
     deep = tmp_path / ("x" * 60) / ("y" * 60)

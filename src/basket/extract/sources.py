@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from basket.dataset import (
 )
 from basket.errors import LabelError, NotThereError, UsageError
 from basket.extract.decoding import Source
+
+#: What Python makes of the bytes of a file name that are not UTF-8.
+_NOT_TEXT = re.compile("[\udc80-\udcff]")
 
 
 def find_sources(
@@ -67,7 +71,14 @@ def find_sources(
 
 
 def source_named(root: Path, name: str) -> Source:
-    """A video of that name; a link that leads out of the root costs this one video alone."""
+    """A video of that name; one that cannot be taken costs itself alone.
+
+    A link may lead out of the root, and where files have come from another system their names may
+    not be text, which neither HDF5 nor a CSV file can hold.
+    """
+    readable = _NOT_TEXT.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
+    if readable != name:
+        return Source(readable, root / name, refused="its name is not valid UTF-8; rename the file")
     try:
         return Source(name, resolve_video(root, name))
     except LabelError as error:

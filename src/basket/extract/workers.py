@@ -213,7 +213,7 @@ class _Pool:
     ) -> Iterator[Message]:
         """Messages of these jobs; those whose worker dies are added to ``suspects``."""
         while (todo or self._tasks) and not stop_requested():
-            while todo and len(self._tasks) < at_once and self._pool.active:
+            while todo and len(self._tasks) < at_once and self._is_active():
                 self._start(todo.popleft())
             yield from self._messages()
             yield from self._reap(suspects, todo)
@@ -368,10 +368,20 @@ class _Pool:
         del self._tasks[task.number]
         self._free.append(task.lane)
 
+    def _is_active(self) -> bool:
+        """Whether the pool takes tasks; the first to ask starts its processes."""
+        try:
+            return bool(self._pool.active)
+        except BrokenProcessPool as error:
+            raise BasketError(
+                f"Decode processes cannot be started ({error.__cause__}); use fewer --workers, or "
+                "raise what the system allows (ulimit -n for open files, ulimit -u for processes)"
+            ) from error
+
     def _is_broken(self) -> bool:
         """Whether the pool gave up, or has a task that no worker will ever take."""
         now_s = time.monotonic()
-        return not self._pool.active or any(
+        return not self._is_active() or any(
             isinstance(_failure(task.future), BrokenProcessPool)
             or (task.connection is None and now_s - task.begun_s > _START_S)
             for task in self._tasks.values()
