@@ -151,9 +151,9 @@ def test_workers_that_are_killed_time_and_again_end_the_run(tmp_path, good, moti
 
 def test_too_few_open_files_are_one_sentence(tmp_path, good):
     folder, _ = good
+    command = f"ulimit -n 26 && exec {sys.executable} -m basket extract {folder} --model motion"
     done = subprocess.run(
-        ["sh", "-c", 'ulimit -n 26 && exec "$@"', "-", sys.executable, "-m", "basket", "extract"]
-        + [str(folder), "--model", "motion", "--workers", "4"],
+        ["sh", "-c", f"{command} --workers 4"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
