@@ -102,3 +102,49 @@ def test_interval_of_a_mean_is_as_wide_as_students_t(n_players):
 
 def test_one_player_has_no_interval():
     assert bootstrap.percentile_interval(np.full(100, 0.5), 1) is None
+
+
+def test_means_equal_a_loop_and_pass_over_what_is_unknown():
+    random = np.random.default_rng(3)
+    cells = random.normal(size=(30, 2))
+    cells[random.random(cells.shape) < 0.3] = np.nan
+    players = random.choice(list("abcdef"), size=30)
+    draws = bootstrap.draw_players(len(set(players)), n_replicates=20, seed=1)
+    found = bootstrap.replicate_means(cells, draws, players=players)
+    keys = np.unique(players)
+    for replicate, draw in enumerate(draws.astype(int)):
+        drawn = [cells[players == key] for key, n in zip(keys, draw, strict=True) for _ in range(n)]
+        np.testing.assert_allclose(found[replicate], np.nanmean(np.concatenate(drawn), axis=0))
+
+
+def test_a_mean_over_skills_passes_over_those_without_a_score():
+    scores = np.array([[0.25, np.nan, 0.75], [np.nan, np.nan, np.nan]])
+    np.testing.assert_array_equal(bootstrap.mean_per_replicate(scores), [0.5, np.nan])
+
+
+def test_rank_correlations_do_not_depend_on_the_blocks(monkeypatch):
+    random = np.random.default_rng(4)
+    y_true, expected = random.integers(0, 5, (25, 2)), random.normal(size=(25, 2))
+    players = np.arange(25) // 2
+    draws = bootstrap.draw_players(13, n_replicates=11, seed=2)
+    whole = bootstrap.replicate_rank_correlations(
+        y_true, expected, draws, players=players, n_levels=5
+    )
+    monkeypatch.setattr(bootstrap, "_REPLICATE_BLOCK", 4)
+    parts = bootstrap.replicate_rank_correlations(
+        y_true, expected, draws, players=players, n_levels=5
+    )
+    assert np.isfinite(whole).all()
+    np.testing.assert_array_equal(whole, parts)
+
+
+def test_two_players_are_enough_for_an_interval_but_say_little():
+    scores = np.linspace(0, 1, 101)
+    interval = bootstrap.percentile_interval(scores, 2)
+    assert interval is not None
+    assert interval.high - interval.low > 0.99
+
+
+def test_an_equal_statistic_counts_in_spite_of_its_last_digit():
+    permuted = np.array([0.3 - 1e-14, -0.3 + 1e-14, 0.1, np.nan])
+    assert bootstrap.p_value(np.array(0.3), permuted) == (1 + 2) / (1 + 3)
