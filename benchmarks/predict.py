@@ -28,7 +28,7 @@ from reel import reel, write_reel
 from basket import workflows
 from basket.cache import VideoFeatures, VideoRow, open_cache
 from basket.extract.backbones import load_backbone
-from basket.extract.pipeline import feature_set_spec
+from basket.extract.planning import feature_set_spec
 from basket.extract.segments import SegmentPlan
 
 SEGMENTS = 253  # of a nine-minute reel

@@ -192,7 +192,7 @@ def planning(options: argparse.Namespace, _: str) -> str:
     from rehearsal_stand_ins import StandIn
 
     from basket.cache import open_cache
-    from basket.extract.pipeline import feature_set_spec, plan_jobs
+    from basket.extract.planning import feature_set_spec, plan_jobs
 
     cache = open_cache(options.folder / "cache", create=True)
     sets = [cache.feature_set(feature_set_spec(StandIn.spec, plan()))]

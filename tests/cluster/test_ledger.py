@@ -1,7 +1,8 @@
 """What the driver believes to be done after an actor died: rows of this run, of what was wanted."""
 
 from basket.cache import open_cache
-from basket.extract.pipeline import extract, feature_set_spec, plan_jobs
+from basket.extract.pipeline import extract
+from basket.extract.planning import feature_set_spec, plan_jobs
 from basket.extract.ray_actor import ActorDescription
 from basket.extract.ray_ledger import Ledger
 from basket.extract.recipe import BackboneRecipe

@@ -5,7 +5,7 @@ import av
 from basket.extract.backbones import load_backbone
 from basket.extract.decoding import Source
 from basket.extract.dry_run import estimate
-from basket.extract.pipeline import plan_jobs
+from basket.extract.planning import plan_jobs
 from basket.extract.segments import SegmentPlan
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from basket.cache import open_cache
 from basket.errors import Interrupted
-from basket.extract import pipeline
 from basket.extract.backbones import load_backbone
 from basket.extract.backbones.base import BackboneSpec, FrameGeometry
-from basket.extract.clips import read_clips
+from basket.extract.clips import planned_shapes, read_clips
 from basket.extract.decode.pyav import open_pyav
 from basket.extract.decoding import Source
-from basket.extract.pipeline import extract, feature_set_spec
+from basket.extract.pipeline import extract
+from basket.extract.planning import feature_set_spec
 from basket.extract.segments import SegmentPlan
 from basket.extract.sources import find_sources
 
@@ -110,7 +110,7 @@ def test_features_are_the_backbone_on_the_clips_of_the_plan(tmp_path, reels, mot
     stored = cache["motion"].read("3.mp4")
     with open_pyav(reels / "3.mp4") as video:
         segments = PLAN.segments(video.info.duration_s)
-        shapes = pipeline.planned_shapes(motion.spec, PLAN)
+        shapes = planned_shapes(motion.spec, PLAN)
         clips = sorted(read_clips(video, segments, shapes), key=lambda clip: clip.segment)
     direct = motion.embed(np.concatenate([clip.pixels for clip in clips]))["pooled"]
     assert np.array_equal(stored.features["pooled"], direct.astype(np.float16))

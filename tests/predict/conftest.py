@@ -9,7 +9,7 @@ import pytest
 from basket.cache import FeatureSetSpec, VideoFeatures, VideoRow, open_cache
 from basket.dataset import read_labels
 from basket.extract.backbones import load_backbone
-from basket.extract.pipeline import feature_set_spec
+from basket.extract.planning import feature_set_spec
 from basket.extract.segments import SegmentPlan
 
 SKILLS = ("Steals", "Defensive Consistency", "Impact")

@@ -18,7 +18,7 @@ from basket.cache import open_cache
 from basket.cache.progress import Work, telling_progress
 from basket.errors import BasketError, IdentityError, Interrupted
 from basket.extract.decoding import Source
-from basket.extract.pipeline import feature_set_spec, plan_jobs
+from basket.extract.planning import feature_set_spec, plan_jobs
 from basket.extract.ray_actor import ActorDescription, ActorSetup, LotDone, LotExtractor
 from basket.extract.ray_cluster import Layout, RayCluster, connected, layout
 from basket.extract.ray_ledger import Ledger

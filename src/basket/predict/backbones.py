@@ -8,7 +8,7 @@ from pathlib import Path
 from basket.dataset.prompts import PromptBank, default_bank
 from basket.errors import IdentityError, NotThereError, UsageError, WeightsError
 from basket.extract.backbones import CATALOGUE, Backbone, load_backbone, weights_by_model
-from basket.extract.pipeline import feature_set_spec
+from basket.extract.planning import feature_set_spec
 from basket.extract.segments import SegmentPlan
 from basket.heads.persist import Run, RunFeatures
 

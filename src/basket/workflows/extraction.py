@@ -171,7 +171,8 @@ def estimate_extraction(
     from basket.extract.device import choose_device
     from basket.extract.devices import device_list
     from basket.extract.dry_run import estimate
-    from basket.extract.pipeline import feature_set_spec, plan_jobs, usable_cores
+    from basket.extract.pipeline import usable_cores
+    from basket.extract.planning import feature_set_spec, plan_jobs
 
     sources, recipe = _prepare(videos, **what)
     device, precision = choose_device(device_list(recipe.device)[0], recipe.precision)

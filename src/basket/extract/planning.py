@@ -1,0 +1,135 @@
+"""What an extraction has to do: which feature sets it fills, and which videos they still lack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from basket.cache import FeatureSet, FeatureSetSpec
+from basket.extract.assembly import stream_at_scale
+from basket.extract.backbones.base import Backbone, BackboneSpec
+from basket.extract.clips import planned_shapes
+from basket.extract.decoding import Job, Source, WantedClips
+from basket.extract.segments import SegmentPlan
+from basket.extract.source_hash import content_of
+
+
+def feature_set_spec(spec: BackboneSpec, plan: SegmentPlan) -> FeatureSetSpec:
+    """The identity of the features that a backbone yields under a plan."""
+    geometry = planned_shapes(spec, plan)[0].geometry
+    return FeatureSetSpec(
+        family=spec.family,
+        backbone=spec.name,
+        weights_sha256=spec.weights_sha256,
+        preprocessing={
+            **spec.preprocessing,
+            "frames": spec.frames,
+            "geometry": asdict(geometry),
+        },
+        plan=plan.to_json(),
+        streams={
+            stream_at_scale(stream, scale): width
+            for scale in plan.scales
+            for stream, width in spec.streams.items()
+        },
+        columns={
+            stream_at_scale(stream, scale): list(names)
+            for scale in plan.scales
+            for stream, names in spec.columns.items()
+        },
+        prompts_sha256=spec.prompts_sha256,
+        tokenizer_sha256=spec.tokenizer_sha256,
+        notes={
+            "checkpoint": spec.checkpoint,
+            "revision": spec.revision,
+            "licence": spec.licence,
+            "random_weights": spec.random_weights,
+        },
+    )
+
+
+def plan_jobs(
+    sources: Sequence[Source],
+    backbones: Sequence[Backbone],
+    sets: Sequence[FeatureSet],
+    *,
+    plan: SegmentPlan,
+    retry_failed: bool,
+    hash_sources: bool = False,
+) -> tuple[list[Job], dict[str, str]]:
+    """What is left to do, and what failed before and is not tried again.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    backbones : sequence of Backbone
+        Only their ``spec`` is looked at.
+    sets : sequence of FeatureSet
+        One for each backbone; none at all, as before anything was extracted: everything is to do.
+    plan : SegmentPlan
+    retry_failed : bool
+        Whether what failed before is to do, too.
+    hash_sources : bool, default=False
+        Whether content decides where its hash is recorded, rather than size and time.
+
+    Returns
+    -------
+    jobs : list of Job
+    failed_before : dict of str to str
+        Video id to the reason.
+    """
+    jobs: list[Job] = []
+    failed: dict[str, str] = {}
+    shapes = [planned_shapes(backbone.spec, plan) for backbone in backbones]
+    failed_in = [each.failed for each in sets]
+    for source in sources:
+        size, mtime_ns = _stamp(source)
+        content = content_of(source) if hash_sources else None
+        wanted = [
+            position
+            for position, each in enumerate(sets or [None] * len(backbones))
+            if each is None
+            or not each.is_done(
+                source.video_id, size, mtime_ns, retry_failed=retry_failed, content=content
+            )
+        ]
+        if wanted:
+            clips = tuple(
+                WantedClips(position, shape) for position in wanted for shape in shapes[position]
+            )
+            jobs.append(Job(source, size, mtime_ns, clips))
+            continue
+        reasons = [each[source.video_id] for each in failed_in if source.video_id in each]
+        if reasons:
+            failed[source.video_id] = f"{reasons[0]} (failed before; --retry-failed tries again)"
+    return jobs, failed
+
+
+def replaced_videos(sets: Sequence[FeatureSet], jobs: Sequence[Job]) -> frozenset[str]:
+    """Videos that have features, made from a file that was not as theirs is now."""
+    return frozenset(
+        job.source.video_id
+        for job in jobs
+        if any(
+            job.source.video_id in sets[wanted.backbone].rows
+            and job.source.video_id not in sets[wanted.backbone].failed
+            for wanted in job.wanted
+        )
+    )
+
+
+def attempts_before(feature_set: FeatureSet, jobs: Sequence[Job]) -> dict[str, int]:
+    """How often each video was tried before; looked up once, as every commit renews the index."""
+    rows = feature_set.rows
+    ids = [job.source.video_id for job in jobs]
+    return {video_id: rows[video_id].attempts for video_id in ids if video_id in rows}
+
+
+def _stamp(source: Source) -> tuple[int, int]:
+    if source.refused:
+        return -1, -1
+    try:
+        stat = source.path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
