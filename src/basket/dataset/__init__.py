@@ -3,6 +3,7 @@
 from basket.dataset.labels import LabelTable, guess_video_root, read_labels, shared_players
 from basket.dataset.layout import (
     SPLIT_FILES,
+    TEST_SPLITS,
     BasketFolder,
     find_basket,
     find_splits,
@@ -21,6 +22,7 @@ __all__ = [
     "N_LEVELS",
     "SKILLS",
     "SPLIT_FILES",
+    "TEST_SPLITS",
     "BasketFolder",
     "LabelTable",
     "Skill",

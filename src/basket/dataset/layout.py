@@ -25,6 +25,9 @@ SPLIT_FILES: Mapping[str, str] = {
     "cross_season_and_league": "BASKET_Labels/cross_season_and_league/test.csv",
 }
 
+#: Test sets, in the order of a report.
+TEST_SPLITS = tuple(name for name in SPLIT_FILES if name not in ("train", "val"))
+
 VIDEO_SUFFIXES = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
+from basket.dataset import SPLIT_FILES
 from basket.demo import league as leagues
 from basket.demo.reel import FPS, ReelJob, cut, possessions_in, render_reel
 from basket.demo.roster import LEAGUES, SPLITS, UNSEEN_LEAGUE, Slot, deal
@@ -231,9 +232,7 @@ def _write_labels(
             if reel.slot.split == split:
                 levels = leagues.levels(reel.season.statistics, cuts[reel.slot.league])
                 table.writerow([reel.slot.path, *levels])
-        folder = root / "BASKET_Labels"
-        main = split in ("train", "val", "test")
-        written[split] = folder / "BASKET" / f"{split}.csv" if main else folder / split / "test.csv"
+        written[split] = root / SPLIT_FILES[split]
         _publish(written[split], rows.getvalue())
     return written
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from basket import workflows
 from basket.cache.durable import refuse_file_on_the_way
-from basket.dataset import read_labels
+from basket.dataset import TEST_SPLITS, read_labels
 from basket.demo.court import DEFAULT_PLAYERS, DEFAULT_SECONDS, DemoDataset, simulate_dataset
 from basket.predict.cards import cards_of
 from basket.predict.page import card_fragment
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 ProgressFactory = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
 HEADS = ("prior", "ridge", "mlp", "gbdt")
-_TEST_SPLITS = ("test", "cross_season", "cross_league", "cross_season_and_league")
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def run_demo(
     report_path = out / "report.html"
     report = workflows.evaluate_run(
         [run.path for run in runs],
-        tests={name: data.splits[name] for name in _TEST_SPLITS},
+        tests={name: data.splits[name] for name in TEST_SPLITS},
         report=report_path,
         title="basket demo: simulated players",
         primary=best.path.name,

@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from basket.dataset import SPLIT_FILES
+
 LEAGUES = ("North", "Coast", "Harbor")
 UNSEEN_LEAGUE = "Summit"
 SEASONS = ("18-19", "19-20")
 UNSEEN_SEASON = "20-21"
-SPLITS = ("train", "val", "test", "cross_season", "cross_league", "cross_season_and_league")
+SPLITS = tuple(SPLIT_FILES)
 
 _SHARES = {"train": 0.6, "val": 0.12}
 _CROSS_SHARE = 0.1

@@ -17,9 +17,6 @@ from basket.heads.matrix import Matrix, build_matrix
 from basket.heads.streaming import FeatureSource
 from basket.metrics import CONFUSION_METRICS
 
-#: Test sets, in the order of a report.
-TEST_SPLITS = ("test", "cross_season", "cross_league", "cross_season_and_league")
-
 _PAPER = "BASKET, CVPR 2025, arXiv 2503.20781"
 
 #: Mean accuracies on BASKET's main test set, and on nothing else.

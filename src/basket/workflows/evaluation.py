@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import SPLIT_FILES, LabelTable, find_splits, read_labels
+from basket.dataset import TEST_SPLITS, LabelTable, find_splits, read_labels
 from basket.errors import RunError, UsageError
 from basket.workflows.common import PathLike, Say, silent, tell_left_out
 
@@ -81,8 +81,7 @@ def evaluate_run(
         raise UsageError("Name at least one run folder")
     if not tests:
         root = None if video_root is None else Path(video_root)
-        names = [name for name in SPLIT_FILES if name not in ("train", "val")]
-        tests = find_splits(root, names=names, needed=names, option="--test NAME=CSV")
+        tests = find_splits(root, names=TEST_SPLITS, needed=TEST_SPLITS, option="--test NAME=CSV")
         say(f"Test sets: {', '.join(tests)}")
     if report is not None:
         make_room_for_report(Path(report))
