@@ -1,13 +1,15 @@
 """Made-up videos and feature sets for the tests of the cache."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from basket.cache import FeatureSet, FeatureSetSpec, VideoFeatures, VideoRow, open_cache, verify
+from basket.cache.rows import index_of
+from basket.cache.shard_encoding import encode_indexed
 
 STREAMS = {"pooled": 6, "layer-4": 3}
 
@@ -59,6 +61,18 @@ class Making:
 
     def failed(self, video_id: str, reason: str = "moov atom not found", **changes: object):
         return self.row(video_id, status="failed", reason=reason, **changes)
+
+    @staticmethod
+    def shard(
+        entries: Sequence[tuple[VideoRow, VideoFeatures | None]],
+        streams: Mapping[str, int] = STREAMS,
+        *,
+        feature_set: str = "",
+        committed_ns: int = 0,
+    ) -> bytes:
+        """The bytes of a shard."""
+        index = index_of(entries, streams, feature_set=feature_set, committed_ns=committed_ns)
+        return encode_indexed(index, [features for _, features in entries if features is not None])
 
     def fill(self, feature_set: FeatureSet, ids: list[str], *, per_shard: int = 16) -> None:
         with feature_set.writer() as writer:

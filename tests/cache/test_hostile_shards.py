@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from basket.cache.shard import ShardFile
-from basket.cache.shard_encoding import encode_shard
 from basket.errors import FormatVersionError, IntegrityError
 
 
@@ -156,7 +155,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def image(making):
     ids = ["a" * 20 + ".mp4", "b.mp4"]
-    return encode_shard([(making.row(i), making.features(i)) for i in ids], making.streams)
+    return making.shard([(making.row(i), making.features(i)) for i in ids], making.streams)
 
 
 def read_all(path):

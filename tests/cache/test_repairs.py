@@ -10,7 +10,6 @@ import pytest
 from basket.cache import commit, pack, repair, verify
 from basket.cache.manifest import Entry, Stamp, line_of, read_manifests
 from basket.cache.repairs import REPAIR_FAILPOINTS
-from basket.cache.shard_encoding import encode_shard
 
 IDS = [f"18-19/NBA/{i:02}_18_19.mp4" for i in range(12)]
 
@@ -86,7 +85,7 @@ def test_a_shard_that_is_named_by_its_bytes_but_holds_nonsense_is_found_deep(
     import hashlib
 
     making.fill(feature_set, IDS[:2])
-    data = encode_shard(
+    data = making.shard(
         [(making.row("x"), making.features("x"))],
         making.streams,
         feature_set=feature_set.spec.digest,

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from basket.cache import VideoFeatures, VideoRow
 from basket.cache.entries import all_finite, checked_entry
 from basket.cache.rows import fault_of_video_id
-from basket.cache.shard import ShardFile, read_index
-from basket.cache.shard_encoding import encode_shard
+from basket.cache.shard import ShardFile
 from basket.errors import BasketError, CacheError
 
 HALVES = st.floats(width=16, allow_nan=False, allow_infinity=False)
@@ -65,9 +64,9 @@ def entries_and_streams(draw):
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(entries_and_streams(), SIZES.filter(lambda n: n >= 0))
-def test_any_entries_come_back_exactly(case, committed_ns):
+def test_any_entries_come_back_exactly(making, case, committed_ns):
     entries, streams = case
-    data = encode_shard(entries, streams, feature_set="ab" * 32, committed_ns=committed_ns)
+    data = making.shard(entries, streams, feature_set="ab" * 32, committed_ns=committed_ns)
     with ShardFile(data) as shard:
         index = shard.index()
         assert index.streams == streams
@@ -91,7 +90,7 @@ def test_any_entries_come_back_exactly(case, committed_ns):
 def test_every_data_set_is_chunked_checksummed_and_of_fixed_length(making, tmp_path):
     path = tmp_path / "x.h5"
     path.write_bytes(
-        encode_shard([(making.row("a"), making.features("a"))], making.streams, feature_set="ab")
+        making.shard([(making.row("a"), making.features("a"))], making.streams, feature_set="ab")
     )
     found = []
 
@@ -116,7 +115,7 @@ def test_every_data_set_is_chunked_checksummed_and_of_fixed_length(making, tmp_p
 def test_long_streams_are_cut_into_even_chunks_of_about_half_a_megabyte(making, tmp_path):
     path = tmp_path / "x.h5"
     entry = (making.row("a"), making.features("a", 2100, streams={"pooled": 512}))
-    path.write_bytes(encode_shard([entry], {"pooled": 512}))
+    path.write_bytes(making.shard([entry], {"pooled": 512}))
     with h5py.File(path) as file:
         rows, width = file["features/pooled"].chunks
     assert width == 512
@@ -125,11 +124,11 @@ def test_long_streams_are_cut_into_even_chunks_of_about_half_a_megabyte(making, 
 
 
 def test_a_shard_of_failures_alone_has_no_segments(making):
-    data = encode_shard([(making.failed("a"), None), (making.failed("b"), None)], making.streams)
-    index = read_index(data)
-    assert index.offsets == [0, 0, 0]
-    assert [index.row(i).reason for i in range(2)] == ["moov atom not found"] * 2
+    data = making.shard([(making.failed("a"), None), (making.failed("b"), None)], making.streams)
     with ShardFile(data) as shard:
+        index = shard.index()
+        assert index.offsets == [0, 0, 0]
+        assert [index.row(i).reason for i in range(2)] == ["moov atom not found"] * 2
         assert shard.features("pooled", 0, 0, dim=6).shape == (0, 6)
 
 
@@ -195,7 +194,7 @@ def test_ids_that_could_leave_the_video_root_are_refused(making, video_id):
     with pytest.raises(CacheError, match="cannot be a video id"):
         checked_entry(making.row(video_id), making.features("a"), making.streams)
     with pytest.raises(CacheError):
-        encode_shard([(making.row(video_id), making.features("a"))], making.streams)
+        making.shard([(making.row(video_id), making.features("a"))], making.streams)
 
 
 @pytest.mark.parametrize("video_id", ["18-19/NBA/1_18_19.mp4", "..a/b..c", "Übung/ч 1.mp4"])
@@ -213,18 +212,18 @@ def test_rows_that_cannot_be_stored_are_told(making):
         (making.row("a", duration_s=float("inf")), "not finite"),
     ]:
         with pytest.raises(CacheError, match=message):
-            encode_shard([(row, features)], making.streams)
+            making.shard([(row, features)], making.streams)
     with pytest.raises(CacheError, match="twice"):
-        encode_shard([(making.row("a"), features)] * 2, making.streams)
+        making.shard([(making.row("a"), features)] * 2, making.streams)
     for streams in ({"a/b": 1}, {"..": 1}, {"": 1}, {"pooled": 0}):
         with pytest.raises(CacheError, match="cannot be a stream"):
-            encode_shard([], streams)
+            making.shard([], streams)
 
 
 def test_a_long_reason_is_shortened_and_says_so(making):
     reason = "ü" * 5000 + "\0end"
-    index = read_index(encode_shard([(making.failed("a", reason), None)], making.streams))
-    kept = index.row(0).reason
+    with ShardFile(making.shard([(making.failed("a", reason), None)], making.streams)) as shard:
+        kept = shard.index().row(0).reason
     assert kept.startswith("üüü")
     assert kept.endswith("bytes more]")
     assert len(kept.encode()) <= 4096
@@ -234,7 +233,7 @@ def test_a_long_reason_is_shortened_and_says_so(making):
 def intact(making):
     ids = [f"18-19/NBA/{i}_18_19.mp4" for i in range(6)]
     entries = [(making.row(i), making.features(i)) for i in ids] + [(making.failed("bad"), None)]
-    return encode_shard(entries, making.streams, feature_set="ab" * 32)
+    return making.shard(entries, making.streams, feature_set="ab" * 32)
 
 
 def everything(data):
@@ -272,9 +271,9 @@ def test_what_is_no_hdf5_is_refused(tmp_path):
     path = tmp_path / "x.h5"
     path.write_bytes(b"not HDF5 at all" * 100)
     with pytest.raises(BasketError, match=r"x\.h5"):
-        read_index(path)
+        ShardFile(path)
     with pytest.raises(FileNotFoundError):
-        read_index(tmp_path / "absent.h5")
+        ShardFile(tmp_path / "absent.h5")
 
 
 def test_every_bit_pattern_of_a_half_is_told_as_finite_or_not():

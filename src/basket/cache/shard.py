@@ -236,20 +236,6 @@ class ShardFile:
         return self._opened[key]
 
 
-def read_index(source: bytes | Path | str) -> ShardIndex:
-    """Rows, offsets and stream widths of a shard, given as its bytes or its path.
-
-    Raises
-    ------
-    IntegrityError
-        Not a shard, damaged, or made to mislead.
-    FormatVersionError
-        Written by another version of the format.
-    """
-    with ShardFile(Path(source) if isinstance(source, str) else source) as shard:
-        return shard.index()
-
-
 def _rows(
     dataset: Any,
     start: int,

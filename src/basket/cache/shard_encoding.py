@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
 
-from basket.cache.features import VideoFeatures, VideoRow
+from basket.cache.features import VideoFeatures
 from basket.cache.rows import (
     SEGMENT_COLUMNS,
     TEXT_LIMITS_BYTES,
     ShardIndex,
     fault_of_stream_name,
-    index_of,
 )
 from basket.cache.shard_format import (
     FEATURES,
@@ -37,35 +36,6 @@ from basket.errors import CacheError
 #: Features are joined and written in pieces of about this size: small enough to stay in the
 #: processor's cache, large enough that calls do not count.
 PIECE_BYTES = 1 << 18
-
-
-def encode_shard(
-    entries: Sequence[tuple[VideoRow, VideoFeatures | None]],
-    streams: Mapping[str, int],
-    *,
-    feature_set: str = "",
-    committed_ns: int | Sequence[int] = 0,
-) -> bytes:
-    """Build the bytes of a shard in memory.
-
-    Parameters
-    ----------
-    entries : sequence of (VideoRow, VideoFeatures or None)
-        As :func:`basket.cache.entries.checked_entry` returns them; None where a video failed.
-    streams : mapping of str to int
-        Width of each stream.
-    feature_set : str
-        Digest of the specification, by which a shard in a wrong folder is noticed.
-    committed_ns : int or sequence of int, one per entry
-        When the rows were committed; see :mod:`basket.cache.snapshot` on what it decides.
-
-    Raises
-    ------
-    CacheError
-        A row or a stream name that cannot be stored.
-    """
-    index = index_of(entries, streams, feature_set=feature_set, committed_ns=committed_ns)
-    return encode_indexed(index, [features for _, features in entries if features is not None])
 
 
 def encode_indexed(index: ShardIndex, videos: Sequence[VideoFeatures]) -> bytes:

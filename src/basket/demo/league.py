@@ -105,7 +105,6 @@ _ALL_MISSES = _missed(**dict.fromkeys(_SHOT_NAMES, -1.0))
 _TURNOVERS = _made(BAD_PASS=-1, LOST_BALL=-1)
 _OFFENSIVE_REBOUNDS = _made(PUT_BACK=1) | _missed(PUT_BACK=1)
 _GOOD_DEFENCE = _made(STEAL=1, DEFENSIVE_REBOUND=1, STOP=1)
-_BAD_DEFENCE = _made(FOUL=-1, BEATEN=-1)
 
 # The box score: what one event adds to each statistic. Polarity as in BASKET: a high level is good
 # in all but Defensive Consistency, so turnovers, fouls and points allowed count negatively.

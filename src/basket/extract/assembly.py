@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from basket.cache import VideoFeatures
-from basket.errors import VideoError
-from basket.extract.backbones.base import Backbone, Streams
-from basket.extract.clips import count_valid_frames, planned_shapes
-from basket.extract.decode import DECODERS, VideoInfo, decoder_name
-from basket.extract.decoding import Batch, Finished, Job, Opened, Source, WantedClips, decode_job
-from basket.extract.segments import SegmentPlan
+from basket.extract.backbones.base import Streams
+from basket.extract.clips import count_valid_frames
+from basket.extract.decoding import Opened, WantedClips
 
 
 def stream_at_scale(stream: str, scale: int) -> str:
@@ -114,49 +109,3 @@ def why_not_storable(features: VideoFeatures) -> str:
                 f"({len(bad)} of {len(values)} segments)"
             )
     return ""
-
-
-def features_of_video(
-    path: str | Path,
-    *,
-    backbones: Sequence[Backbone],
-    plan: SegmentPlan,
-    decoder: str = "pyav",
-    batch_size: int = 16,
-) -> tuple[VideoInfo, list[VideoFeatures]]:
-    """Features of one video for each backbone, without a cache: the same numbers as with one.
-
-    Raises
-    ------
-    VideoError
-        The video cannot be read, or its features are not finite.
-    """
-    shapes = tuple(
-        WantedClips(position, shape)
-        for position, backbone in enumerate(backbones)
-        for shape in planned_shapes(backbone.spec, plan)
-    )
-    job = Job(Source(str(path), Path(path)), -1, -1, shapes)
-    video: VideoInProgress | None = None
-    for message in decode_job(
-        job, DECODERS[decoder_name(decoder)], plan=plan, batch_size=batch_size
-    ):
-        if isinstance(message, Opened):
-            video = VideoInProgress(message)
-        elif isinstance(message, Batch) and video is not None:
-            clips, crops = message.pixels.shape[:2]
-            flat = message.pixels.reshape(clips * crops, *message.pixels.shape[2:])
-            streams = backbones[message.wanted.backbone].embed(flat)
-            video.put(message.wanted, message.segments, average_crops(streams, crops=crops))
-        elif isinstance(message, Finished) and message.reason:
-            raise VideoError(message.reason)
-    if video is None:
-        raise VideoError("the decoder said nothing about the file")
-    features = [
-        video.features_of(position, backbone.spec.frames)
-        for position, backbone in enumerate(backbones)
-    ]
-    for each in features:
-        if reason := why_not_storable(each):
-            raise VideoError(reason)
-    return video.opened.info, features

@@ -3,7 +3,7 @@
 import json
 
 from basket.extract.backbones import load_backbone
-from basket.extract.backbones.random_weights import save_random_videomae, save_random_xclip
+from basket.extract.backbones.random_weights import save_random, save_random_videomae
 
 
 def digest(family, folder):
@@ -11,10 +11,10 @@ def digest(family, folder):
 
 
 def test_the_seed_decides_the_weights(tmp_path):
-    for family, save in (("videomae", save_random_videomae), ("xclip", save_random_xclip)):
-        one = digest(family, save(tmp_path / f"{family}-1", seed=5))
-        same = digest(family, save(tmp_path / f"{family}-2", seed=5))
-        other = digest(family, save(tmp_path / f"{family}-3", seed=6))
+    for family in ("videomae", "xclip"):
+        one = digest(family, save_random(family, tmp_path / f"{family}-1", seed=5))
+        same = digest(family, save_random(family, tmp_path / f"{family}-2", seed=5))
+        other = digest(family, save_random(family, tmp_path / f"{family}-3", seed=6))
         assert one == same != other
 
 

@@ -72,11 +72,6 @@ def save_random_videomae(
     return _save(Path(folder), model, seed=seed, preprocessor=preprocessor)
 
 
-def save_random_xclip(folder: str | Path, *, seed: int = 0, **sizes: Any) -> Path:
-    """Write an X-CLIP that was never trained, text side and tokenizer included but tiny."""
-    return save_random("xclip", folder, seed=seed, **sizes)
-
-
 def _save(folder: Path, model: Any, *, seed: int, preprocessor: Mapping[str, Any]) -> Path:
     from safetensors.torch import save
 
