@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from basket.errors import WeightsError
 from basket.extract.backbones.catalogue import Checkpoint
@@ -11,9 +11,6 @@ from basket.extract.backbones.network import load_pretrained
 from basket.extract.backbones.opening import LoadOptions, acting_values, open_checkpoint
 from basket.extract.backbones.preprocessing import read_preprocessing
 from basket.extract.backbones.tokens import TokenBackbone
-
-if TYPE_CHECKING:
-    import torch
 
 _NEEDED = ("embeddings.", "encoder.", "layernorm.")
 
@@ -29,10 +26,6 @@ class TimeSformer(TokenBackbone):
 
     def __init__(self, model: Any, **options: Any) -> None:
         super().__init__(model, blocks=model.encoder.layer, **options)
-
-    def _tokens(self, pixels: torch.Tensor) -> torch.Tensor:
-        tokens: torch.Tensor = self._network(pixel_values=pixels).last_hidden_state
-        return tokens
 
 
 def load(checkpoint: Checkpoint, **options: Unpack[LoadOptions]) -> TimeSformer:

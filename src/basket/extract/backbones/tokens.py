@@ -94,7 +94,8 @@ class TokenBackbone(NetworkBackbone):
 
     def _tokens(self, pixels: torch.Tensor) -> torch.Tensor:
         """Run the network: ``(N, T, 3, H, W)`` to its last tokens ``(N, prefix + L, D)``."""
-        raise NotImplementedError
+        tokens: torch.Tensor = self._network(pixel_values=pixels).last_hidden_state
+        return tokens
 
     def _finish(self, mean: torch.Tensor) -> torch.Tensor:
         """What follows the mean over tokens, ``(N, D)`` to ``(N, D)``; nothing here."""

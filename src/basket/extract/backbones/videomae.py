@@ -35,10 +35,6 @@ class VideoMAE(TokenBackbone):
         super().__init__(encoder, blocks=encoder.encoder.layer, **options)
         self._fc_norm = None if fc_norm is None else fc_norm.to(self._device).float()
 
-    def _tokens(self, pixels: torch.Tensor) -> torch.Tensor:
-        tokens: torch.Tensor = self._network(pixel_values=pixels).last_hidden_state
-        return tokens
-
     def _finish(self, mean: torch.Tensor) -> torch.Tensor:
         return mean if self._fc_norm is None else self._fc_norm(mean)
 

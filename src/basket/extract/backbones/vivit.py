@@ -6,7 +6,7 @@ read from the checkpoint's file and reproduced.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from basket.extract.backbones.catalogue import Checkpoint
 from basket.extract.backbones.cost import pair, vivit_tflop
@@ -14,9 +14,6 @@ from basket.extract.backbones.network import load_pretrained
 from basket.extract.backbones.opening import LoadOptions, acting_values, open_checkpoint
 from basket.extract.backbones.preprocessing import read_preprocessing
 from basket.extract.backbones.tokens import TokenBackbone
-
-if TYPE_CHECKING:
-    import torch
 
 _NEEDED = ("embeddings.", "encoder.", "layers.", "layernorm.")
 
@@ -33,10 +30,6 @@ class ViViT(TokenBackbone):
         # transformers before 5.20 kept the blocks one level deeper.
         blocks = model.layers if hasattr(model, "layers") else model.encoder.layer
         super().__init__(model, blocks=blocks, **options)
-
-    def _tokens(self, pixels: torch.Tensor) -> torch.Tensor:
-        tokens: torch.Tensor = self._network(pixel_values=pixels).last_hidden_state
-        return tokens
 
 
 def load(checkpoint: Checkpoint, **options: Unpack[LoadOptions]) -> ViViT:
