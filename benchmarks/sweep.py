@@ -1,5 +1,5 @@
 # bench: cpu
-"""The bootstrap and sweep rows of DESIGN section 5, as ratios from one run; start-up excluded.
+"""The bootstrap and a sweep of every family of heads, as ratios from one run; start-up excluded.
 
 BASKET's size, 25.8k x 768 with 20 skills: 24 ridge, 12 cumulative, 10 mlp and 2 gbdt settings, with
 3 seeds each. Fits one by one are measured on a few settings, spread over the family, and scaled to

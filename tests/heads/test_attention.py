@@ -143,7 +143,7 @@ def test_plain_rows_are_single_segments():
 
 
 def test_half_precision_segments_are_computed_in_full():
-    # FACTS: products of half-precision numbers are slow on a CPU, and lose digits.
+    # Products of half-precision numbers are slow on a CPU, and lose digits.
     X, Y = reels(60)
     full = RaggedFeatures(X.values.astype(np.float32), X.offsets)
     one = make_head("attention", n_levels=5, epochs=3, patience=0).fit(X, Y)

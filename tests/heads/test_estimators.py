@@ -15,8 +15,8 @@ LEARNERS = ("ridge", "cumulative", "mlp", "gbdt", "attention")
 QUICK = {"mlp": {"epochs": 40}, "attention": {"epochs": 5}, "gbdt": {"rounds": 60}}
 
 _CONTRACT = (
-    "DESIGN: predict_proba of several skills is (n, n_skills, K); scikit-learn expects a list or, "
-    "for two levels only, (n, n_skills)"
+    "by contract, predict_proba of several skills is (n, n_skills, K); scikit-learn expects a "
+    "list, or, for two levels only, (n, n_skills)"
 )
 _BATCHES = "batches and the early stop see rows, not their weights"
 EXPECTED_FAILURES = {

@@ -16,7 +16,7 @@ def data():
 
 
 def test_skills_share_a_binning_but_never_labels(data):
-    # FACTS: a subset's labels set before construct() are silently those of its parent.
+    # A subset's labels set before construct() are silently those of its parent.
     X, Y = data
     together = make_head("gbdt", n_levels=4, rounds=20, patience=0).fit(X, Y)
     for skill in range(2):
@@ -31,7 +31,7 @@ def test_skills_share_a_binning_but_never_labels(data):
 
 
 def test_weights_do_not_outlive_their_fit(data):
-    # FACTS: set_weight(None) keeps the old weights on a constructed Dataset.
+    # LightGBM: set_weight(None) keeps the old weights on a constructed Dataset.
     X, Y = data
     fresh = make_head("gbdt", n_levels=4, rounds=20).fit(X, Y)
     used = make_head("gbdt", n_levels=4, rounds=20)
@@ -43,7 +43,7 @@ def test_weights_do_not_outlive_their_fit(data):
 
 
 def test_without_a_split_the_answer_is_the_frequencies(data):
-    # FACTS: with an objective of one's own LightGBM ignores boost_from_average; and the first
+    # With an objective of one's own LightGBM ignores boost_from_average; and the first
     # answer of a head that has nothing to go by must not be that of equally frequent levels.
     levels = np.repeat([0, 1, 2, 3], [20, 140, 60, 20])[:, None]
     for objective in ("cumulative", "frank-hall", "multiclass"):
@@ -55,7 +55,7 @@ def test_without_a_split_the_answer_is_the_frequencies(data):
 
 
 def test_dense_embeddings_give_each_tree_a_tenth_of_their_columns():
-    # FACTS: a small feature_fraction is five times cheaper on columns that say much the same.
+    # A small feature_fraction is five times cheaper on columns that say much the same.
     head = make_head("gbdt")
     assert head._lightgbm_params(18_000, 768)["feature_fraction"] == pytest.approx(0.1)
     assert head._lightgbm_params(500, 13)["feature_fraction"] == 1.0
@@ -100,7 +100,7 @@ def test_noise_is_not_learned(data):
 
 
 def test_threads_are_always_said(data, monkeypatch):
-    # FACTS: an oversubscribed LightGBM runs ten times slower, so the number is never left open.
+    # An oversubscribed LightGBM runs ten times slower, so the number is never left open.
     given = []
     booster = lightgbm.Booster
 

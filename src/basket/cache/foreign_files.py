@@ -17,6 +17,7 @@ import numpy.typing as npt
 from basket.cache.exchange import SEGMENTS
 from basket.errors import BasketError, NotThereError, UsageError
 
+#: What one video's arrays may unpack to: ten times four hours of dense segments of 4,096 numbers.
 MAX_VIDEO_BYTES = 1 << 30
 #: A member of an archive that unpacks to more than so many times the file is no features.
 _MAX_RATIO = 100

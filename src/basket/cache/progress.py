@@ -24,10 +24,11 @@ from typing import Any
 from basket.cache.feature_set import FeatureSet
 
 PROGRESS_FOLDER = "progress"
+#: Between two words of a writer.
 BEAT_S = 10.0
 #: Several beats missed: the writer is dead, or cut off from the folder.
 SILENT_S = 60.0
-_FORGOTTEN_S = 86400.0
+_FORGOTTEN_S = 86400.0  # a file that nobody renewed for a day tells nobody anything
 
 
 @dataclass(frozen=True)

@@ -226,9 +226,7 @@ class FeatureCache:
         try:
             write_atomically(folder / SPEC_FILE, spec.to_json().encode(), overwrite=False)
         except FileExistsError:
-            return self.feature_set(
-                spec
-            )  # another writer was quicker; theirs is compared with ours
+            return self.feature_set(spec)  # another writer was quicker: is it the same one?
         return self._open(spec.folder_name)
 
     def _open(self, name: str) -> FeatureSet:

@@ -17,8 +17,10 @@ from basket.errors import LabelError, NotThereError
 #: Column -> video or player -> value.
 Meta = Mapping[str, Mapping[str, str]]
 
-#: A number with more values than this is cut at its quartiles; words with more are no slices.
+#: A number with more values than this is cut at its quartiles.
 MAX_VALUES = 12
+#: A column with more values than this (names, dates) makes no slices.
+MAX_SLICES = 48
 UNKNOWN = "not known"
 
 
@@ -111,7 +113,7 @@ def slices_of(video_ids: Sequence[str], *, meta: Meta | None = None) -> list[Sli
     slices = []
     for column, values in columns.items():
         distinct = sorted(set(values), key=_natural)
-        if 1 < len(distinct) <= MAX_VALUES * 4:
+        if 1 < len(distinct) <= MAX_SLICES:
             rows = np.array(values, dtype=object)
             slices += [Slice(column, value, rows == value) for value in distinct]
     return slices

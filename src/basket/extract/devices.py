@@ -31,7 +31,7 @@ from basket.extract.recipe import BackboneRecipe
 from basket.extract.shared_bytes import SharedBytes
 
 _LANES = 2
-_END_S = 10.0
+_END_S = 10.0  # for a process to end by itself once its connections are closed
 
 
 def device_list(device: str, *, cuda_devices: Callable[[], int] | None = None) -> list[str]:

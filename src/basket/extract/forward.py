@@ -66,7 +66,7 @@ def embed_pieces(
 
 @dataclass(frozen=True)
 class _Part:
-    """Some clips of one video in a batch: rows ``rows`` of it belong to ``video``."""
+    """Some clips of one video: ``clips`` of what ``batch`` holds of it."""
 
     video: VideoInProgress
     batch: Batch

@@ -2,8 +2,7 @@
 
 It runs the same loop as a single machine does, with decode processes of its own, and commits what
 it finishes itself: ids come in, counts and reasons go out, features never leave the node but for
-the cache. The class is an ordinary one until the driver makes it
-remote.
+the cache. The class is an ordinary one until the driver makes it remote.
 """
 
 from __future__ import annotations

@@ -27,11 +27,11 @@ from basket.extract.recipe import SpecOnly, tell_random
 from basket.extract.signals import stop_requested, stopping_on_signals
 from basket.extract.summary import ExtractionSummary, Progress
 
-_TICK_S = 0.5
-_ASK_S = 2.0
-_PATIENCE_S = 60.0
-_STOP_S = 300.0
-_LOADING_DEATHS = 5
+_TICK_S = 0.5  # longest wait for an answer, so that a signal is seen soon
+_ASK_S = 2.0  # between two questions about one lot
+_PATIENCE_S = 60.0  # from here on we say that no actor is ready: a cluster may have to grow first
+_STOP_S = 300.0  # for the actors to commit what they have finished
+_LOADING_DEATHS = 5  # of one actor in a row: too many to be other people's doing
 
 
 def extract_on_ray(

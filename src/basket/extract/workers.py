@@ -46,10 +46,10 @@ from basket.extract.signals import stop_requested
 if TYPE_CHECKING:
     from pebble import ProcessFuture, ProcessPool
 
-_POLL_S = 0.2
+_POLL_S = 0.2  # longest wait for a message, so that timeouts and signals are seen soon
 _RETRY_S = 0.05  # after a call that came to nothing
-_ALONE_DEATHS = 2
-_FIRST_WORDS_S = 1.0
+_ALONE_DEATHS = 2  # the first may have been somebody else's doing (the kernel's, out of memory)
+_FIRST_WORDS_S = 1.0  # from the end of a worker until what it said has arrived
 _LAST_WORDS_S = 5.0  # from the end of a connection until Pebble must have told the exit code
 _MUTE_DEATHS = 5  # one after the other, until it is no accident
 _START_S = 300.0  # from handing out a video until its worker must have spoken

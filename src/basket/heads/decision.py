@@ -22,7 +22,8 @@ from basket.registry import nearest
 Float = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
 
-#: Metric -> rule, by measurement (FACTS: simulation at the benchmark's signal strength).
+#: Metric -> rule: which is best was measured on Bayes-optimal probabilities as uncertain as those
+#: of BASKET's best models; ``tests/heads/test_decision.py`` measures it again.
 RULES = {
     "accuracy": "argmax",
     "mae": "median",

@@ -63,6 +63,7 @@ class Rotation:
         mean = share @ X.astype(np.float64)
         centred = X.astype(np.float64) - mean
         variance = share @ centred**2
+        # A constant column is left with the rounding of its mean: no variation to scale up.
         varies = variance > (1e-7 * np.abs(X).max(axis=0, initial=0.0)) ** 2 * 1e-6
         safe = np.where(varies, variance, 1.0)
         scale = np.where(varies, 1.0 / np.sqrt(safe) if standardize else 1.0, 0.0)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RUN_FORMAT = "basket-run"
 RUN_VERSION = 1
 
-#: What a run may consist of; nothing else is ever opened.
+#: What predictions need of every run, beside boosters and members; compared with their hashes.
 _CHECKED_FILES = ("head.json", "head.safetensors", "decision.json")
 
 

@@ -27,7 +27,7 @@ Float = npt.NDArray[np.float64]
 STREAM = "prompts"
 
 _PREDICT_ROWS = 8192
-_BISECTIONS = 80
+_BISECTIONS = 80  # of an interval of some 40 logits: far past the last digit
 
 
 class PromptsHead(SkillHead):

@@ -24,7 +24,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class FeatureSource(Protocol):
-    """What pooling needs of a feature set; :class:`basket.cache.store.FeatureSet` is one."""
+    """What pooling needs of a feature set; :class:`~basket.cache.feature_set.FeatureSet` is one."""
 
     @property
     def name(self) -> str:
@@ -75,7 +75,7 @@ def pool_feature_set(
     stream : str
         One of the feature set's streams.
     pooling : str or Pooling
-        See :func:`pool`.
+        See :mod:`basket.heads.pooling`.
     block_bytes : int
         Size of a block of segments as stored.
     seconds : dict, optional

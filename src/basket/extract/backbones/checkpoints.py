@@ -177,7 +177,9 @@ _XCLIP = (
 )
 
 _vjepa2 = _family("vjepa2", "facebook", "Apache-2.0", size_px=256, step_frames=2)
-_DENSE = "64 frames: what the weights were last trained with, at seven times the cost of 16"
+_AS_LAST_TRAINED = (
+    "64 frames: what the weights were last trained with, at seven times the cost of 16"
+)
 _VJEPA2 = (
     _vjepa2(
         "large", "vjepa2-vitl-fpc64-256", frames=16, dims=1024, tflop=1.66, layers=24, licence="MIT"
@@ -190,7 +192,7 @@ _VJEPA2 = (
         tflop=11.57,
         layers=24,
         licence="MIT",
-        note=_DENSE,
+        note=_AS_LAST_TRAINED,
     ),
     _vjepa2(
         "large-ssv2",
