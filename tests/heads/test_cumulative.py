@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from basket.heads import link as logit_link
 from basket.heads import make_head
-from basket.heads.cumulative import RELATIVE_PENALTIES, corn_probabilities
+from basket.heads.corn import corn_probabilities
+from basket.heads.cumulative import RELATIVE_PENALTIES
 from basket.heads.linear_fit import Problems, Rotation
 from basket.heads.links import LINKS
 from basket.heads.partial import fit_partial

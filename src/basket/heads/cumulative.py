@@ -13,12 +13,13 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 from basket.errors import UsageError
 from basket.heads import folds as fold_rules
 from basket.heads.base import SkillHead
+from basket.heads.corn import at_or_above, corn_probabilities
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
+from basket.heads.linear_scores import linear_scores
 from basket.heads.links import LINKS
 from basket.heads.parameters import check_range
 from basket.heads.partial import fit_partial, rising
@@ -34,7 +35,6 @@ LOSSES = ("cumulative", "coral", "corn")
 #: steps of 4.6 instead of 2.5 the best penalty can fall between two candidates, at a visible loss.
 RELATIVE_PENALTIES = np.logspace(2.5, -3.5, 16)
 
-_PREDICT_ROWS = 8192
 #: Leading directions in which gaps between thresholds may depend on the features.
 _PARTIAL_DIRECTIONS = 32
 
@@ -230,7 +230,7 @@ class CumulativeHead(SkillHead):
         judged = np.concatenate([cells * mask[:, None] for mask in held], axis=1)
         problems = self._problems(rotated, part, rotated.rough, fitted)
         if self.loss == "corn":
-            judged = _at_or_above(part.levels, judged, part.n_levels)
+            judged = at_or_above(part.levels, judged, part.n_levels)
         found = search(problems, list(judged.T), penalties)
         each = found.reshape(len(penalties), len(held), part.n_skills, per_skill)
         return np.asarray(each.sum(axis=(1, 3)))
@@ -264,7 +264,7 @@ class CumulativeHead(SkillHead):
             Z,
             values,
             above.reshape(len(above), -1),
-            _at_or_above(part.levels, weights, part.n_levels),
+            at_or_above(part.levels, weights, part.n_levels),
             (skill[:, None] * cuts + np.arange(cuts)).ravel(),
             n_levels=2,
             link=link,
@@ -322,12 +322,7 @@ class CumulativeHead(SkillHead):
         return penalties
 
     def _scores(self, X: Array) -> Float:
-        # Row blocks bound the float64 copy of float32 features.
-        parts = [
-            X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
-            for start in range(0, len(X), _PREDICT_ROWS)
-        ]
-        return np.concatenate(parts) + self.intercept_
+        return linear_scores(X, self.coef_, self.intercept_)
 
     def _latent(self, X: Array) -> Float:
         if self.loss != "corn":
@@ -362,30 +357,3 @@ class CumulativeHead(SkillHead):
                 "gap_offsets": (n_active, cuts - 1),
             }
         return arrays
-
-
-def corn_probabilities(logits: Float) -> Float:
-    """Probabilities from conditional logits.
-
-    Parameters
-    ----------
-    logits : ndarray, float64, (..., K-1)
-        Log-odds of lying above level k for those at or above it.
-
-    Returns
-    -------
-    ndarray, float64, (..., K)
-        P(y > k) is the product of the conditional probabilities up to k.
-    """
-    above = np.cumprod(expit(logits), axis=-1)
-    ends = np.ones((*logits.shape[:-1], 1))
-    proba = np.maximum(-np.diff(np.concatenate([ends, above, 0 * ends], axis=-1), axis=-1), 0.0)
-    return np.asarray(proba / proba.sum(axis=-1, keepdims=True))
-
-
-def _at_or_above(levels: npt.NDArray[np.int64], weights: Float, n_levels: int) -> Float:
-    """Weights (n, J) of skills within folds, for each conditional question, (n, J * (K-1))."""
-    repeats = weights.shape[1] // levels.shape[1]
-    asked = levels[:, :, None] >= np.arange(n_levels - 1)
-    asked = np.tile(asked, (1, repeats, 1))
-    return (weights[:, :, None] * asked).reshape(len(levels), -1)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import HeadState, SkillHead, checked
-from basket.heads.cumulative import corn_probabilities
+from basket.heads.corn import corn_probabilities
 from basket.heads.linear_start import LinearStart
 from basket.heads.parameters import check_range
 from basket.heads.rows import TrainingRows

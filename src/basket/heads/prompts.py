@@ -18,6 +18,7 @@ from scipy.special import expit
 from basket.dataset.skills import skill_named
 from basket.errors import UsageError
 from basket.heads.base import SkillHead
+from basket.heads.linear_scores import linear_scores
 from basket.heads.pooling import parse_poolings
 from basket.heads.rows import TrainingRows
 
@@ -26,7 +27,6 @@ Float = npt.NDArray[np.float64]
 
 STREAM = "prompts"
 
-_PREDICT_ROWS = 8192
 _BISECTIONS = 80  # of an interval of some 40 logits: far past the last digit
 
 
@@ -137,11 +137,7 @@ class PromptsHead(SkillHead):
         return signs
 
     def _latent(self, X: Array) -> Float:
-        parts = [
-            X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
-            for start in range(0, len(X), _PREDICT_ROWS)
-        ]
-        return np.asarray(np.concatenate(parts) + self.intercept_)
+        return linear_scores(X, self.coef_, self.intercept_)
 
     def _arrays(self) -> dict[str, tuple[int, ...]]:
         return {

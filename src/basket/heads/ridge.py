@@ -21,6 +21,7 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import SkillHead
 from basket.heads.exceedance import level_probabilities
+from basket.heads.linear_scores import linear_scores
 from basket.heads.powers import candidate_powers, candidates
 from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
 from basket.heads.rows import TrainingRows
@@ -31,7 +32,6 @@ Index = npt.NDArray[np.int64]
 
 TARGETS = ("level", "thresholds")
 
-_PREDICT_ROWS = 8192
 #: Out-of-fold scores held at once where many heads are fitted together.
 _SCORE_CELLS = 1 << 24
 
@@ -234,12 +234,7 @@ class RidgeHead(SkillHead):
         return candidates(candidate_powers(self.powers, self.penalties), penalties)
 
     def _scores(self, X: Array) -> Float:
-        # Row blocks bound the float64 copy of float32 features.
-        parts = [
-            X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
-            for start in range(0, len(X), _PREDICT_ROWS)
-        ]
-        return np.concatenate(parts) + self.intercept_
+        return linear_scores(X, self.coef_, self.intercept_)
 
     def _latent(self, X: Array) -> Float:
         if self.target == "level":
