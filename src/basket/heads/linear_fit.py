@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from basket.heads.links import Link, _sigmoid
+from basket.heads.links import Link, expit_and_log1m
 from basket.heads.moments import relative_variance
 from basket.heads.newton_path import Index, minimise
 from basket.heads.rows import TrainingRows
@@ -216,7 +216,7 @@ class Problems:
         k = self.n_levels - 1
         if self.coral:
             sign = np.where(levels[:, None] <= np.arange(k), 1.0, -1.0)
-            wrong, log_right = _sigmoid(-sign * (thresholds - latent[:, None]))
+            wrong, log_right = expit_and_log1m(-sign * (thresholds - latent[:, None]))
             slope = sign * wrong
             return -log_right.sum(axis=1), slope.sum(axis=1), -(weights @ slope)
         log_p, above, below = self.link.terms_at(latent, thresholds, levels)

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
-from basket.heads.links import _sigmoid, log1mexp
+from basket.heads.links import LINKS, expit_and_log1m, log1mexp
 
 Float = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
@@ -29,8 +29,7 @@ PSEUDO_WEIGHT = 1.0
 
 def log_likelihood(latent: Float, thresholds: Float, levels: Levels) -> Float:
     """Log probability of each row's level, (n,)."""
-    upper, lower = _bounds(latent, thresholds, levels)
-    return _log_probability(upper, lower)
+    return LINKS["logit"].log_interval(*_bounds(latent, thresholds, levels))
 
 
 def gradient_hessian(latent: Float, thresholds: Float, levels: Levels) -> tuple[Float, Float]:
@@ -61,13 +60,7 @@ def probabilities(latent: Float, thresholds: Float) -> Float:
     ndarray, float64, (n, n_skills, K)
         Not negative, sums to 1.
     """
-    below = expit(thresholds[None] - latent[:, :, None])
-    edges = np.concatenate(
-        [np.zeros((*latent.shape, 1)), below, np.ones((*latent.shape, 1))], axis=2
-    )
-    # Rounding can make a difference of almost equal sigmoids negative by one unit in the last place
-    proba = np.maximum(np.diff(edges, axis=2), 0.0)
-    return np.asarray(proba / proba.sum(axis=2, keepdims=True))
+    return LINKS["logit"].probabilities(latent, thresholds)
 
 
 def marginal_thresholds(
@@ -134,14 +127,6 @@ def _bounds(latent: Float, thresholds: Float, levels: Levels) -> tuple[Float, Fl
     return padded[levels + 1] - latent, padded[levels] - latent
 
 
-def _log_probability(upper: Float, lower: Float) -> Float:
-    gap = upper - lower
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Each form of log(1 - exp(-gap)) is exact on its side of log 2 (Maechler 2012).
-        log_gap = np.where(gap > np.log(2.0), np.log1p(-np.exp(-gap)), np.log(-np.expm1(-gap)))
-    return np.asarray(log_expit(upper) + log_expit(-lower) + log_gap)
-
-
 def _per_level(values: Float, levels: Levels, n_levels: int) -> Float:
     """Sum of ``values`` over the rows of each level, (K,)."""
     return np.bincount(levels, weights=values, minlength=n_levels).astype(np.float64)
@@ -201,8 +186,8 @@ def _derivatives(parameters: Float, rows: _Rows, slope: int | None) -> tuple[flo
     # Half of each term depends on the level alone: K numbers instead of n.
     with np.errstate(over="ignore"):
         log_gap, beyond = log1mexp(gap), 1.0 / np.expm1(gap)
-    above, log_above = _sigmoid(scores - padded[levels + 1])
-    below, log_below = _sigmoid(padded[levels] - scores)
+    above, log_above = expit_and_log1m(scores - padded[levels + 1])
+    below, log_below = expit_and_log1m(padded[levels] - scores)
     value = float(weights @ (log_above + log_below + log_gap[levels]))
     # d log P / du and -d log P / dl; 1 / (e^gap - 1) is what a difference of sigmoids leaves.
     a, b = above + beyond[levels], below + beyond[levels]

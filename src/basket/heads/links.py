@@ -124,9 +124,9 @@ class Logit(Link):
         gap = np.diff(padded)
         with np.errstate(over="ignore"):
             log_gap, beyond = log1mexp(gap), 1.0 / np.expm1(gap)
-        above, log_above = _sigmoid(latent - padded[levels + 1])
-        below, log_below = _sigmoid(padded[levels] - latent)
-        # 1 - sigma(u) is what _sigmoid was asked for, so log sigma(u) is its second answer.
+        above, log_above = expit_and_log1m(latent - padded[levels + 1])
+        below, log_below = expit_and_log1m(padded[levels] - latent)
+        # 1 - sigma(u) is what expit_and_log1m was asked for, so log sigma(u) is its second answer.
         log_p = log_above + log_below + log_gap[levels]
         return log_p, above + beyond[levels], below + beyond[levels]
 
@@ -187,8 +187,8 @@ def log1mexp(gap: Float) -> Float:
         return np.where(gap > np.log(2.0), np.log1p(-np.exp(-gap)), np.log(-np.expm1(-gap)))
 
 
-def _sigmoid(z: Float) -> tuple[Float, Float]:
-    """``expit(z)`` and ``log(expit(-z))`` from one exponential."""
+def expit_and_log1m(z: Float) -> tuple[Float, Float]:
+    """``expit(z)`` and ``log(1 - expit(z))`` from one exponential."""
     small = np.exp(-np.abs(z))
     positive = z > 0
     sigmoid = np.where(positive, 1.0, small) / (1.0 + small)
