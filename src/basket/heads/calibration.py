@@ -19,10 +19,13 @@ import numpy.typing as npt
 from basket.errors import IntegrityError
 from basket.heads import folds
 from basket.heads.decision import DecisionRules
-from basket.heads.held_out import Predictions
+from basket.heads.held_out import Predictions, predictions_parquet
 from basket.heads.matrix import Matrix
 
 Float = npt.NDArray[np.float64]
+
+#: What a run keeps of the players it set aside.
+SET_ASIDE_FILE = "calibration.parquet"
 
 #: Share of the training players that ``fit-head`` sets aside.
 DEFAULT_SHARE = 0.1
@@ -223,6 +226,19 @@ def measure(
             if (skill_of == index).sum() >= MIN_RATINGS
         },
     )
+
+
+def calibration_files(
+    held: Predictions,
+    rules: DecisionRules,
+    skills: Sequence[str],
+    level_counts: npt.NDArray[np.float64],
+) -> dict[str, bytes]:
+    """Files of a run about the players it set aside: what :func:`measure` found, and on what."""
+    return {
+        "calibration.json": measure(held, rules, skills, level_counts).to_json().encode(),
+        SET_ASIDE_FILE: predictions_parquet(held, rules, skills),
+    }
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.errors import IntegrityError, RunError, UsageError
-from basket.heads.calibration import measure
+from basket.heads.calibration import SET_ASIDE_FILE, calibration_files
 from basket.heads.combined import COMBINED, CombinedHead
 from basket.heads.decision import DecisionRules
 from basket.heads.held_out import Predictions, predictions_parquet, table_bytes
@@ -35,8 +35,7 @@ Float = npt.NDArray[np.float64]
 _STEPS = 500
 
 #: What a run keeps of players that its head has not seen.
-HELD_OUT = "predictions.parquet"
-SET_ASIDE = "calibration.parquet"
+HELD_OUT_FILE = "predictions.parquet"
 
 
 def combine_runs(
@@ -94,11 +93,10 @@ def combine_runs(
             json.dumps({split: score(held, rules, skills, counts)}, indent=2) + "\n"
         ).encode(),
         "training.parquet": _training(loaded),
-        "predictions.parquet": predictions_parquet(held, rules, skills),
+        HELD_OUT_FILE: predictions_parquet(held, rules, skills),
     }
     if tried is not None:
-        files["calibration.json"] = measure(tried, rules, skills, counts).to_json().encode()
-        files["calibration.parquet"] = predictions_parquet(tried, rules, skills)
+        files |= calibration_files(tried, rules, skills, counts)
     seconds = time.perf_counter() - started
     config = _config(loaded, layout, weights, seconds=seconds, held=held, tried=tried)
     publish_run(Path(out), config, files)
@@ -189,11 +187,11 @@ def _check(runs: Sequence[Run]) -> None:
 def _held_out(runs: Sequence[Run]) -> tuple[Predictions, Float]:
     """Held-out videos that all runs share, and each run's probabilities, (m, n, n_skills, K)."""
     for run in runs:
-        if not (run.path / HELD_OUT).exists():
+        if not (run.path / HELD_OUT_FILE).exists():
             raise RunError(
                 f"{run.path} has no held-out predictions to choose weights on; fit it with --val"
             )
-    shared = _shared_predictions(runs, HELD_OUT)
+    shared = _shared_predictions(runs, HELD_OUT_FILE)
     if shared is None:
         raise UsageError(
             "the runs have no held-out video in common to choose weights on; fit them with the "
@@ -206,9 +204,9 @@ def _set_aside_by_all(
     runs: Sequence[Run], weights: Float, rules: DecisionRules
 ) -> Predictions | None:
     """The mixture's predictions of players whom every run set aside; None where there are none."""
-    if not all((run.path / SET_ASIDE).exists() for run in runs):
+    if not all((run.path / SET_ASIDE_FILE).exists() for run in runs):
         return None
-    shared = _shared_predictions(runs, SET_ASIDE)
+    shared = _shared_predictions(runs, SET_ASIDE_FILE)
     if shared is None:
         return None
     tried, probabilities = shared

@@ -16,13 +16,13 @@ import numpy as np
 
 from basket.dataset.skills import GROUPS, skill_named
 from basket.errors import UsageError
-from basket.heads.calibration import measure, set_aside
+from basket.heads.calibration import calibration_files, set_aside
 from basket.heads.decision import DecisionRules
-from basket.heads.held_out import out_of_fold, predict, predictions_parquet
+from basket.heads.held_out import Predictions, out_of_fold, predict, predictions_parquet
 from basket.heads.matrix import Matrix
 from basket.heads.persist import Run, RunFeatures, check_free, load_run, publish_run
 from basket.heads.prompts import names_of_features
-from basket.heads.reference import reference_of
+from basket.heads.reference import Reference, reference_of
 from basket.heads.scoring import score
 from basket.heads.stored_head import head_to_files
 from basket.heads.table import HEADS, check_parameters, make_head, parameter_names
@@ -123,18 +123,11 @@ def fit_run(
         scores = {split: score(each, rules, train.skills, counts) for split, each in splits.items()}
         files = {}
         if held is not None:
-            mean_latent = model.latent(train.X).mean(axis=0)
-            population = "validation" if val is not None else "training"
-            # A player whom the head has learned from stands further out than anybody new.
-            new = held.rows(~np.isin(held.groups, train.groups)) if val is not None else held
-            compared = new if new.ids else held
-            reference = reference_of(compared, population=population, mean_latent=mean_latent)
+            reference = _reference(model, train, held, validated=val is not None)
             files["reference.json"] = reference.to_json().encode()
         if unseen is not None:
             tried = predict(model, unseen).calibrated(rules)
-            measured = measure(tried, rules, train.skills, counts)
-            files["calibration.json"] = measured.to_json().encode()
-            files["calibration.parquet"] = predictions_parquet(tried, rules, train.skills)
+            files |= calibration_files(tried, rules, train.skills, counts)
     config = _config(
         train=train,
         val=val,
@@ -200,6 +193,17 @@ def _make(
     if given.pop("n_levels", n_levels) != n_levels:
         raise UsageError(f"n_levels is {n_levels} by the labels and cannot be set otherwise")
     return make_head(name, n_levels=n_levels, **given)
+
+
+def _reference(model: SkillHead, train: Matrix, held: Predictions, *, validated: bool) -> Reference:
+    """Where the held-out players stand: those of validation, or those of the folds."""
+    # A player whom the head has learned from stands further out than anybody new.
+    new = held.rows(~np.isin(held.groups, train.groups)) if validated else held
+    return reference_of(
+        new if new.ids else held,
+        population="validation" if validated else "training",
+        mean_latent=model.latent(train.X).mean(axis=0),
+    )
 
 
 def _check_same_labels(train: Matrix, val: Matrix | None) -> None:
