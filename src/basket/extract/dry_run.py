@@ -26,8 +26,8 @@ from basket.extract.segments import SegmentPlan
 
 _OPENED = 24  # videos whose length is looked up
 _DECODED = 3  # videos of which some segments are decoded
-_SEGMENTS = 6
-_BATCH = 4
+_SEGMENTS = 6  # how many of each
+_BATCH = 4  # clips that go through a backbone at once
 _ROW_BYTES = 20  # start, end and valid frames of a segment
 
 
@@ -93,11 +93,12 @@ def estimate(
     cache : Path
         Where the features would go; need not exist.
     """
-    sample = _spread(jobs, _OPENED)
-    lengths, clip_s = _look(sample, plan, decoder)
-    per_video = float(np.mean([n for n in lengths if n])) if any(lengths) else 0.0
-    readable = sum(1 for n in lengths if n) / len(lengths) if lengths else 0.0
-    segments = round(per_video * readable * len(jobs))
+    looks = _look_at(_spread(jobs, _OPENED), plan, decoder)
+    readable = [look.segments for look in looks if look.segments]
+    per_video = float(np.mean(readable)) if readable else 0.0
+    segments = round(per_video * (len(readable) / max(len(looks), 1)) * len(jobs))
+    decoded = sum(look.decoded for look in looks)
+    segment_s = sum(look.decode_s for look in looks) / decoded if decoded else 0.0
     shapes = [planned_shapes(backbone.spec, plan) for backbone in backbones]
     frames = segments * sum(shape.frames for each in shapes for shape in each)
     forward_s = sum(
@@ -106,13 +107,14 @@ def estimate(
     )
     widths = [width for backbone in backbones for width in backbone.spec.streams.values()]
     row_bytes = sum(widths) * 2 * len(plan.scales) + _ROW_BYTES * len(backbones)
-    decode_total_s, forward_total_s = clip_s * segments / workers, forward_s * segments
+    # Decoding is spread over the workers; a GPU works while they do.
+    decode_total_s, forward_total_s = segment_s * segments / workers, forward_s * segments
     shared = not device.startswith("cuda")
     return Estimate(
         videos=len(jobs),
         already_there=already_there,
-        sampled=len(lengths),
-        unreadable=sum(1 for n in lengths if not n),
+        sampled=len(looks),
+        unreadable=len(looks) - len(readable),
         segments=segments,
         clips=segments * sum(map(len, shapes)),
         frames=frames,
@@ -132,28 +134,37 @@ def _spread(jobs: Sequence[Job], count: int) -> list[Job]:
     return [jobs[position] for position in positions]
 
 
-def _look(sample: Sequence[Job], plan: SegmentPlan, decoder: str) -> tuple[list[int], float]:
-    """Segments of each sampled video (0: unreadable), and seconds of decoding per segment."""
-    lengths, seconds, decoded = [], 0.0, 0
-    measured = 0
-    for job in sample:
-        length = 0
-        try:
-            with DECODERS[decoder_name(decoder)](job.source.path) as video:
-                segments = segments_of(plan, video)
-                if measured < _DECODED:
-                    few = segments[:_SEGMENTS]
-                    start_s = time.perf_counter()
-                    for _ in read_clips(video, few, [each.shape for each in job.wanted]):
-                        pass
-                    seconds += time.perf_counter() - start_s
-                    decoded += len(few)
-                    measured += 1
-            length = len(segments)
-        except VideoError:  # the extraction will list it, with its reason
-            pass
-        lengths.append(length)
-    return lengths, seconds / decoded if decoded else 0.0
+@dataclass(frozen=True)
+class _Look:
+    """What a short look at one video found; no segments where it could not be read."""
+
+    segments: int = 0
+    decoded: int = 0  # of these segments
+    decode_s: float = 0.0
+
+
+def _look_at(jobs: Sequence[Job], plan: SegmentPlan, decoder: str) -> list[_Look]:
+    """Look at each video; the first few that can be read are decoded a little."""
+    looks: list[_Look] = []
+    for job in jobs:
+        n_decoded = sum(1 for look in looks if look.decoded)
+        looks.append(_look(job, plan, decoder, decode=n_decoded < _DECODED))
+    return looks
+
+
+def _look(job: Job, plan: SegmentPlan, decoder: str, *, decode: bool) -> _Look:
+    try:
+        with DECODERS[decoder_name(decoder)](job.source.path) as video:
+            segments = segments_of(plan, video)
+            if not decode:
+                return _Look(len(segments))
+            few = segments[:_SEGMENTS]
+            start_s = time.perf_counter()
+            for _ in read_clips(video, few, [each.shape for each in job.wanted]):
+                pass
+            return _Look(len(segments), len(few), time.perf_counter() - start_s)
+    except VideoError:  # the extraction will list it, with its reason
+        return _Look()
 
 
 def _embed_seconds(backbone: Backbone, *, crops: int) -> float:
