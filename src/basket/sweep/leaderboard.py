@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from basket.errors import NotThereError, RunError
 from basket.evaluate.bootstrap import Interval, percentile_interval
-from basket.metrics import CONFUSION_METRICS, HIGHER_IS_BETTER
+from basket.metrics import CONFUSION_METRICS
 from basket.notebook import html_table
+from basket.sweep.effects import Effect, effects_of
+from basket.sweep.record_scores import badness, n_players, replicates_of, score_of
 from basket.sweep.records import Records
 from basket.sweep.setting import Setting
 from basket.sweep.space import check_metric
-
-Float = npt.NDArray[np.float64]
 
 SWEEP_FILE = "sweep.json"
 SWEEP_FORMAT = "basket-sweep"
@@ -52,30 +51,6 @@ class Row:
     means: Mapping[str, float]
     intervals: Mapping[str, Interval | None]
     n_seeds: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What one value of an axis is worth, the other axes averaged.
-
-    Parameters
-    ----------
-    axis, value : str
-    effect : float
-        Change of the metric against the average over the values of this axis.
-    interval : Interval or None
-    n_settings : int
-        Configurations with this value.
-    seconds : float
-        Their mean time.
-    """
-
-    axis: str
-    value: str
-    effect: float
-    interval: Interval | None
-    n_settings: int
     seconds: float
 
 
@@ -187,13 +162,13 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
         raise RunError(f"{folder} has no finished configuration yet; run basket sweep on it")
     rows = sorted(
         (_row(setting, records) for setting, records in full.items()),
-        key=lambda row: _badness(row.means[by], by),
+        key=lambda row: badness(row.means[by], by),
     )
     return Leaderboard(
         folder=str(folder),
         metric=by,
         rows=tuple(rows),
-        effects=tuple(_effects(full, by)),
+        effects=tuple(effects_of(full, by)),
         n_tried=len(tried),
         failures=failures,
         n_stale=stale,
@@ -246,120 +221,12 @@ def describe(setting: Setting) -> str:
 def _row(setting: Setting, records: Sequence[Mapping[str, Any]]) -> Row:
     means, intervals = {}, {}
     for metric in CONFUSION_METRICS:
-        scores = [_score(record, metric) for record in records]
+        scores = [score_of(record, metric) for record in records]
         means[metric] = float(np.mean(scores))
-        replicates = _replicates(records, metric)
-        intervals[metric] = percentile_interval(replicates, _n_players(records))
+        replicates = replicates_of(records, metric)
+        intervals[metric] = percentile_interval(replicates, n_players(records))
     seconds = float(np.mean([record["seconds"] for record in records]))
     return Row(setting, means, intervals, len(records), seconds)
-
-
-def _score(record: Mapping[str, Any], metric: str) -> float:
-    value = record["scores"][metric]["mean"]
-    return math.nan if value is None else float(value)
-
-
-def _n_players(records: Sequence[Mapping[str, Any]]) -> int:
-    """Validation players behind the scores of some records."""
-    return min(
-        int(metric["n_players"]) for record in records for metric in record["scores"].values()
-    )
-
-
-def _replicates(records: Sequence[Mapping[str, Any]], metric: str) -> Float:
-    """Means of the replicates, ``(R,)``; a seed is drawn as often as there are seeds."""
-    columns = np.array(
-        [
-            [
-                math.nan if value is None else value
-                for value in record["scores"][metric]["replicates"]
-            ]
-            for record in records
-        ],
-        dtype=np.float64,
-    )
-    if len(columns) < 2 or not columns.size:
-        return columns.reshape(-1)
-    random = np.random.default_rng(0)
-    drawn = random.integers(len(columns), size=columns.shape)
-    return np.asarray(np.take_along_axis(columns, drawn, axis=0).mean(axis=0))
-
-
-def _badness(value: float, metric: str) -> float:
-    if math.isnan(value):
-        return math.inf
-    return -value if HIGHER_IS_BETTER[metric] else value
-
-
-def _effects(full: Mapping[Setting, Sequence[Mapping[str, Any]]], metric: str) -> list[Effect]:
-    """Main effects of the common axes over all heads, then of each head's own parameters.
-
-    Least squares on indicators of all values, so that an unbalanced design does not credit a value
-    with its company; what cannot be told apart in principle is shared evenly.
-    """
-    settings = [
-        setting
-        for setting, records in full.items()
-        if not any(math.isnan(_score(record, metric)) for record in records)
-    ]
-    common = ["features", "pool", "segments", "head"]
-    found = _main_effects(settings, full, metric, common, common)
-    for head in dict.fromkeys(setting.head for setting in settings):
-        mine = [setting for setting in settings if setting.head == head]
-        own = list(dict.fromkeys(axis for s in mine for axis in s.axes() if axis not in common))
-        found += _main_effects(mine, full, metric, [*common[:3], *own], own)
-    return found
-
-
-def _main_effects(
-    settings: Sequence[Setting],
-    full: Mapping[Setting, Sequence[Mapping[str, Any]]],
-    metric: str,
-    axes: Sequence[str],
-    shown: Sequence[str],
-) -> list[Effect]:
-    places = [setting.axes() for setting in settings]
-    levels = {
-        axis: list(dict.fromkeys(place.get(axis, "default") for place in places)) for axis in axes
-    }
-    varying = [axis for axis in axes if len(levels[axis]) > 1]
-    if not varying:
-        return []
-    columns = [(axis, value) for axis in varying for value in levels[axis]]
-    design = np.array(
-        [[place.get(axis, "default") == value for axis, value in columns] for place in places],
-        dtype=np.float64,
-    )
-    scores = np.array(
-        [np.mean([_score(record, metric) for record in full[s]]) for s in settings], dtype=float
-    )
-    replicates = [_replicates(full[s], metric) for s in settings]
-    usable = len({len(each) for each in replicates}) == 1 and replicates[0].size > 0
-    targets = np.column_stack([scores, np.array(replicates)]) if usable else scores[:, None]
-    intercept = np.ones((len(settings), 1))
-    solution = np.linalg.lstsq(np.hstack([intercept, design]), targets, rcond=None)[0][1:]
-    seconds = np.array([np.mean([record["seconds"] for record in full[s]]) for s in settings])
-    n_players = min(_n_players(full[s]) for s in settings)
-    effects = []
-    for axis in (axis for axis in shown if axis in varying):
-        index = [place for place, (name, _) in enumerate(columns) if name == axis]
-        centred = solution[index] - solution[index].mean(axis=0)
-        worst_last = sorted(
-            zip(centred, index, strict=True), key=lambda each: _badness(float(each[0][0]), metric)
-        )
-        for row, place in worst_last:
-            has = design[:, place] > 0
-            effects.append(
-                Effect(
-                    axis=axis,
-                    value=columns[place][1] or "the only features",
-                    effect=float(row[0]),
-                    interval=percentile_interval(row[1:], n_players) if usable else None,
-                    n_settings=int(has.sum()),
-                    seconds=float(seconds[has].mean()),
-                )
-            )
-    return effects
 
 
 def _plain(value: Any) -> Any:

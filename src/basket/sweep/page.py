@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from basket.evaluate.bootstrap import Interval
 from basket.evaluate.metric_words import METRICS, UNDEFINED
 from basket.evaluate.page import environment
-from basket.sweep.leaderboard import Effect, Leaderboard, Row
+from basket.sweep.effects import Effect
+from basket.sweep.leaderboard import Leaderboard, Row
 
 
 @dataclass(frozen=True)
