@@ -87,17 +87,11 @@ def _effects(board: Leaderboard) -> Table:
         table.add_column(column, justify="right")
     shown = None
     for each in board.effects:
-        ends = (
-            UNDEFINED
-            if each.interval is None
-            else f"{words.change_text(each.interval.low).removesuffix(' points')} to "
-            f"{words.change_text(each.interval.high).removesuffix(' points')}"
-        )
         table.add_row(
             escape(each.axis) if each.axis != shown else "",
             escape(each.value),
             words.change_text(each.effect).removesuffix(" points"),
-            ends,
+            words.change_range_text(each.interval) or UNDEFINED,
             str(each.n_settings),
             f"{each.seconds:.2f}",
         )

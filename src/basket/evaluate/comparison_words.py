@@ -33,9 +33,7 @@ def sentences(compared: Comparison) -> list[str]:
         numbers = (
             f"{words.text(mean.first)} against {words.text(mean.second)}, difference "
             f"{words.change_text(mean.value)}, 95% interval "
-            f"{words.text(mean.interval.low, signed=True).removesuffix('%')} to "
-            f"{words.text(mean.interval.high, signed=True).removesuffix('%')}{n_seeds}, "
-            f"p = {mean.p:.2g}"
+            f"{words.change_range_text(mean.interval)}{n_seeds}, p = {mean.p:.2g}"
         )
         where = f"{compared.first} and {compared.second} ({split_title(compared.split)})"
         said.append(f"{words.title}: {_told_apart(name, compared, where)} ({numbers}).")

@@ -156,17 +156,11 @@ def _table(compared: Comparison, skills: Sequence[str]) -> ComparisonTable:
 
 def _cell(metric: str, found: Difference) -> ComparedCell:
     words = METRICS[metric]
-    ends = (
-        ""
-        if found.interval is None
-        else f"{words.text(found.interval.low, signed=True).removesuffix('%')} to "
-        f"{words.text(found.interval.high, signed=True).removesuffix('%')}"
-    )
     return ComparedCell(
         metric=metric,
         value=found.value,
         text=words.change_text(found.value).removesuffix(" points"),
-        range_text=ends,
+        range_text=words.change_range_text(found.interval),
         p=UNDEFINED if math.isnan(found.p_holm) else p_text(found.p_holm),
         apart=found.p_holm <= _ALPHA,
     )

@@ -43,6 +43,13 @@ class MetricWords:
             return ""
         return f"{self.text(interval.low).removesuffix('%')} to {self.text(interval.high)}"
 
+    def change_range_text(self, interval: Interval | None) -> str:
+        """Write the interval of a difference as ``+0.4 to +3.1``; empty where there is none."""
+        if interval is None:
+            return ""
+        low, high = (self.text(end, signed=True) for end in (interval.low, interval.high))
+        return f"{low.removesuffix('%')} to {high.removesuffix('%')}"
+
 
 METRICS: dict[str, MetricWords] = {
     "accuracy": MetricWords("Accuracy", "share of exact levels", percent=True),

@@ -105,13 +105,7 @@ def _drops(splits: Sequence[SplitScores]) -> dict[str, tuple[str, str]]:
     written = {first.split: ("", "")}
     for other in others:
         change, interval = split_changes(first, other)["accuracy"]
-        ends = (
-            ""
-            if interval is None
-            else f"{words.change_text(interval.low).removesuffix(' points')} to "
-            f"{words.change_text(interval.high).removesuffix(' points')}"
-        )
-        written[other.split] = (words.change_text(change), ends)
+        written[other.split] = (words.change_text(change), words.change_range_text(interval))
     return written
 
 
