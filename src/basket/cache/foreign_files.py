@@ -8,6 +8,8 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -146,12 +148,23 @@ def _in_npz(path: Path, streams: Sequence[str]) -> Iterator[tuple[int, Found]]:
 
 def _in_parquet(path: Path, streams: Sequence[str]) -> Iterator[Found]:
     """Videos of a parquet file, row group by row group."""
+    seen: set[str] = set()
+    for name, runs in groupby(_runs_of_rows(path, streams), key=itemgetter(0)):
+        if name in seen:
+            raise UsageError(
+                f"{path}: rows of {name!r} do not follow each other; sort the table by video_id"
+            )
+        seen.add(name)
+        parts = [arrays for _, arrays in runs]
+        if name:
+            yield _gathered(name, path, parts)
+
+
+def _runs_of_rows(path: Path, streams: Sequence[str]) -> Iterator[tuple[str, dict[str, Array]]]:
+    """Consecutive rows of one video, with its id; those that span two batches come in two."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    seen: set[str] = set()
-    name = ""
-    parts: list[dict[str, Array]] = []
     try:
         with parquet.ParquetFile(path) as file:
             present = set(file.schema_arrow.names)
@@ -162,22 +175,10 @@ def _in_parquet(path: Path, streams: Sequence[str]) -> Iterator[Found]:
                 ids = np.array(batch.column("video_id").to_pylist(), dtype=object)
                 cuts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
                 for start, stop in zip([0, *cuts], [*cuts, len(ids)], strict=True):
-                    if ids[start] != name:
-                        if name:
-                            yield _gathered(name, path, parts)
-                        name, parts = str(ids[start]), []
-                        if name in seen:
-                            raise UsageError(
-                                f"{path}: rows of {name!r} do not follow each other; sort the "
-                                "table by video_id"
-                            )
-                        seen.add(name)
-                    piece = batch.slice(start, stop - start)
-                    parts.append({n: _column(piece.column(n)) for n in columns})
+                    rows = batch.slice(start, stop - start)
+                    yield str(ids[start]), {n: _column(rows.column(n)) for n in columns}
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{path} cannot be imported: {error}") from error
-    if name:
-        yield _gathered(name, path, parts)
 
 
 def _column(column: Any) -> Array:
