@@ -167,14 +167,7 @@ def pull_cache(
     sets = [staged[name] for name in sorted(set(wanted.values()))]
     for each in sets:
         _require_whole(each, repo)
-    opened = open_cache(target, create=True)
-    for each in sets:
-        home = opened.feature_set(each.spec).path / SHARDS_FOLDER
-        with told_in_a_sentence(home, 0):
-            for shard in (each.path / SHARDS_FOLDER).glob("*.h5"):
-                with suppress(FileExistsError):  # named by its bytes: it is the same one
-                    move_into_place(shard, home / shard.name)
-            fsync_folder(home)
+    _put_in_place(sets, target)
     size = sum(files[path] for path in fetched)
     shutil.rmtree(staging, ignore_errors=True)
     return Transfer(
@@ -188,6 +181,18 @@ def pull_cache(
         size_bytes=size,
         public=False,
     )
+
+
+def _put_in_place(staged: Sequence[FeatureSet], cache: Path) -> None:
+    """Move the shards of checked feature sets into a cache that has their like, or will."""
+    opened = open_cache(cache, create=True)
+    for each in staged:
+        home = opened.feature_set(each.spec).path / SHARDS_FOLDER
+        with told_in_a_sentence(home, 0):
+            for shard in (each.path / SHARDS_FOLDER).glob("*.h5"):
+                with suppress(FileExistsError):  # named by its bytes: it is the same one
+                    move_into_place(shard, home / shard.name)
+            fsync_folder(home)
 
 
 def _require_whole(feature_set: FeatureSet, repo: str) -> None:

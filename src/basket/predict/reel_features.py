@@ -185,14 +185,7 @@ class Gathering:
             return {}, failed
         start = time.perf_counter()
         device, precision = self._device()
-        if self._backbones is None:
-            self._backbones = backbones_of_run(
-                self.run,
-                weights=self.weights,
-                device=device,
-                precision=precision,
-                prompts=self.prompts,
-            )
+        backbones = self._loaded(device, precision)
         self.seconds["load"] = time.perf_counter() - start
         folder, kept = self._scratch_folder()
         cache = open_cache(folder, create=True)
@@ -201,7 +194,7 @@ class Gathering:
             try:
                 summary = extract(
                     present,
-                    backbones=[self._backbones[position] for position in positions],
+                    backbones=[backbones[position] for position in positions],
                     plan=plan,
                     cache=cache,
                     device=device,
@@ -226,6 +219,18 @@ class Gathering:
             if source.video_id not in failed:
                 places[source.video_id] = (sets, source.video_id)
         return places, failed
+
+    def _loaded(self, device: str, precision: str) -> list[Any]:
+        """The run's backbones, loaded when they are first needed."""
+        if self._backbones is None:
+            self._backbones = backbones_of_run(
+                self.run,
+                weights=self.weights,
+                device=device,
+                precision=precision,
+                prompts=self.prompts,
+            )
+        return self._backbones
 
     def _device(self) -> tuple[str, str]:
         """Device and precision; looking for a GPU imports torch, so only for networks."""
