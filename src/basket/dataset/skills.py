@@ -9,7 +9,7 @@ Source: BASKET (arXiv 2503.20781) and its repository.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Group = Literal["shooting", "rebounding", "defence", "playmaking", "overall", "other"]
@@ -98,3 +98,12 @@ def skill_named(name: str) -> Skill:
     'other'
     """
     return _BY_KEY.get(_key(name), Skill(name, "other"))
+
+
+def skill_as_named(name: str) -> Skill:
+    """Find a skill as :func:`skill_named` does, under the name that was asked for.
+
+    >>> skill_as_named("defensive_consistency").name
+    'defensive_consistency'
+    """
+    return replace(skill_named(name), name=name)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from basket.dataset.skills import GROUPS, Skill, skill_named
+from basket.dataset.skills import GROUPS, Skill, skill_as_named
 from basket.evaluate.metric_words import METRICS, UNDEFINED, count
 from basket.evaluate.report import EvaluationReport, RunReport
 from basket.evaluate.results import MetricScores, SplitScores
@@ -161,7 +161,7 @@ def skill_groups(scores: SplitScores, skills: Sequence[str]) -> list[SkillGroup]
     """Bars per skill, by group."""
     axes = axes_of([scores], per_skill=True)
     rows: dict[str, list[SkillRow]] = {group: [] for group in GROUPS}
-    for index, skill in enumerate(_known(skills)):
+    for index, skill in enumerate(map(skill_as_named, skills)):
         bars = tuple(_bar(axes[name], scores.metrics[name], index) for name in METRICS)
         row = SkillRow(skill.name, skill.high_is_good, scores.n_labels[index], bars)
         rows[skill.group].append(row)
@@ -172,7 +172,7 @@ def confusion_panels(scores: SplitScores, skills: Sequence[str]) -> list[Confusi
     """One panel per skill; an inverted skill is turned round so that good is right and below."""
     panels = []
     accuracy = scores.metrics["accuracy"].per_skill
-    for index, skill in enumerate(_known(skills)):
+    for index, skill in enumerate(map(skill_as_named, skills)):
         matrix = scores.confusion[index]
         levels = tuple(range(len(matrix)))
         levels = levels if skill.high_is_good else levels[::-1]
@@ -214,12 +214,6 @@ def left_out_rows(report: EvaluationReport) -> list[LeftOutRow]:
                 if run.description.feature_names not in names:
                     names.append(run.description.feature_names)
     return [LeftOutRow(*key, ", ".join(names)) for key, names in features.items()]
-
-
-def _known(skills: Sequence[str]) -> list[Skill]:
-    """Skills with group and polarity, under the names the label file gives them."""
-    found = [(name, skill_named(name)) for name in skills]
-    return [Skill(name, skill.group, skill.high_is_good) for name, skill in found]
 
 
 def _ends(interval: object) -> list[float]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.dataset.layout import parse_reel_name
-from basket.dataset.skills import GROUPS, Skill, skill_named
+from basket.dataset.skills import GROUPS, Skill, skill_as_named
 from basket.heads.calibration import Calibration, Rate
 from basket.predict.pictures import Strip
 from basket.predict.radar import Radar, radar
@@ -56,8 +56,7 @@ class SkillReading:
     @property
     def skill(self) -> Skill:
         """Group and polarity."""
-        known = skill_named(self.name)
-        return Skill(self.name, known.group, known.high_is_good)
+        return skill_as_named(self.name)
 
     @property
     def n_levels(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from basket.cache.durable import make_room_for, write_atomically
 from basket.dataset import parse_reel_name
-from basket.dataset.skills import Skill, skill_named
+from basket.dataset.skills import skill_as_named
 from basket.errors import UsageError
 from basket.predict.predictor import Prediction
 
@@ -67,8 +67,7 @@ def table_columns(found: Prediction) -> dict[str, list[Any]]:
 
 
 def _rows(found: Prediction) -> Iterator[dict[str, Any]]:
-    skills = [Skill(name, (s := skill_named(name)).group, s.high_is_good) for name in
-              found.run.skills]  # fmt: skip
+    skills = [skill_as_named(name) for name in found.run.skills]
     n_levels = found.run.n_levels
     for video in found.videos:
         who = _who(video.video_id)
