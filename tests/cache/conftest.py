@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from child_processes import exit_status, start
 
 from basket.cache import FeatureSet, FeatureSetSpec, VideoFeatures, VideoRow, open_cache, verify
 from basket.cache.rows import index_of
@@ -121,25 +122,12 @@ def reopened(feature_set: FeatureSet) -> Callable[[], FeatureSet]:
     return lambda: open_cache(feature_set.path.parent)[feature_set.name]
 
 
-def run_in_child(action: Callable[[], object]) -> int:
-    """Run an action in a forked process and return its exit status; 70 for an exception."""
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @pytest.fixture(scope="session")
 def in_child() -> Callable[[Callable[[], object]], int]:
-    """The function :func:`run_in_child`; tests that take it are skipped without ``os.fork``."""
+    """Runs an action in a forked process; its exit status. Skips where nothing can be forked."""
     if not hasattr(os, "fork"):
         pytest.skip("needs os.fork")
-    return run_in_child
+    return lambda action: exit_status(start(action))
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,11 @@
 
 import errno
 import os
-import signal
 import time
-from contextlib import suppress
+from functools import partial
 
 import pytest
+from child_processes import DIED, dying_at, exit_status, kill_after, needs_fork, start
 
 from basket.cache import commit, durable, open_cache
 from basket.cache.commit import FAILPOINTS, write_atomically
@@ -14,21 +14,7 @@ from basket.cache.durable import supports_hard_links
 from basket.cache.writer import ShardWriter
 from basket.errors import CacheError, Interrupted
 
-forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 IDS = [f"v{i:02}.mp4" for i in range(10)]
-
-
-def in_child(action):
-    """Run an action in a forked process and return its exit status."""
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def extract(path, making, ids):
@@ -57,26 +43,14 @@ def check_complete(feature_set, making, same, ids=IDS):
         assert feature_set.row(video_id) == making.row(video_id)
 
 
-@forking
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("step", FAILPOINTS)
 def test_death_at_any_step_loses_and_doubles_nothing(
-    step, nth, feature_set, reopened, making, same
+    step, nth, feature_set, reopened, making, same, in_child
 ):
     path = feature_set.path.parent
     making.fill(feature_set, IDS[:3])
-    passed = []
-
-    def die():
-        def on_step(name):
-            passed.append(name)
-            if passed.count(step) == nth and name == step:
-                os._exit(9)
-
-        commit.on_step = on_step
-        extract(path, making, IDS)
-
-    assert in_child(die) == 9
+    assert in_child(dying_at(step, lambda: extract(path, making, IDS), nth=nth)) == DIED
     after_death = reopened()
     assert after_death.damaged == {}
     published = FAILPOINTS.index(step) >= FAILPOINTS.index("published")
@@ -88,40 +62,23 @@ def test_death_at_any_step_loses_and_doubles_nothing(
     check_complete(reopened(), making, same)
 
 
-@forking
+@needs_fork
 def test_two_writers_at_once_need_no_coordinator(feature_set, reopened, making, same):
     ids = [f"w{i:02}.mp4" for i in range(40)]
     path = feature_set.path.parent
-    children = []
-    for order in (ids, ids[::-1], ids[20:] + ids[:20]):
-        child = os.fork()
-        if child == 0:
-            try:
-                extract(path, making, order)
-            finally:
-                os._exit(0)
-        children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
+    orders = (ids, ids[::-1], ids[20:] + ids[:20])
+    children = [start(partial(extract, path, making, order)) for order in orders]
+    assert [exit_status(child) for child in children] == [0, 0, 0]
     check_complete(reopened(), making, same, ids)
 
 
-@forking
+@needs_fork
 def test_kill_9_at_any_moment_loses_nothing_committed(feature_set, reopened, making, same):
     path = feature_set.path.parent
     ids = [f"k{i:03}.mp4" for i in range(60)]
     done = 0
     for delay_s in (0.01, 0.03, 0.02, 0.05, 0.04):
-        child = os.fork()
-        if child == 0:
-            try:
-                extract(path, making, ids)
-            finally:
-                os._exit(0)
-        time.sleep(delay_s)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        kill_after(lambda: extract(path, making, ids), delay_s)
         now = reopened()
         assert now.damaged == {}
         assert len(now.video_ids) >= done

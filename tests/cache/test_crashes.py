@@ -2,18 +2,18 @@
 
 import os
 import random
-import signal
 import subprocess
-import time
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
+from child_processes import DIED, dying_at, exit_status, kill_after, needs_fork, start
 
-from basket.cache import FeatureSetSpec, commit, open_cache, pack, repair, verify
+from basket.cache import FeatureSetSpec, open_cache, pack, repair, verify
 from basket.cache.commit import FAILPOINTS
 from basket.cache.manifest import Stamp
-from basket.errors import BasketError, CacheError, IntegrityError
+from basket.errors import CacheError, IntegrityError
 
 IDS = [f"v{i:02}.mp4" for i in range(40)]
 SMALL = 1 << 20
@@ -26,26 +26,10 @@ def test_two_writers_one_of_which_dies_at_any_step(
 ):
     """The other one writes the same videos meanwhile; both published what they had finished."""
     cache = feature_set.path.parent
-    passed = []
-    other = os.fork()
-    if other == 0:
-        try:
-            extracting(cache, IDS[::-1][10:], full=full)
-        finally:
-            os._exit(0)
-
-    def die():
-        def on_step(name):
-            passed.append(name)
-            if passed.count(step) == 2 and name == step:
-                os._exit(9)
-
-        commit.on_step = on_step
-        extracting(cache, IDS, full=full)
-
-    status = in_child(die)
-    os.waitpid(other, 0)
-    assert status in (0, 9)  # 0: the other had made so much that there was no second shard
+    other = start(lambda: extracting(cache, IDS[::-1][10:], full=full))
+    status = in_child(dying_at(step, lambda: extracting(cache, IDS, full=full), nth=2))
+    assert exit_status(other) == 0
+    assert status in (0, DIED)  # 0: the other had made so much that there was no second shard
     now = reopened()
     assert verify(now, deep=True).problems == ()
     assert set(now.video_ids) >= set(IDS[:30])  # all that the surviving writer made
@@ -62,18 +46,13 @@ def killed_at_random(feature_set, reopened, extracting, complete, kills, seed):
     for number in range(kills):
         todo = ids[: 6 * (number + 1)]
         packs = number % 5 == 4
-        child = os.fork()
-        if child == 0:
-            try:
-                if packs:
-                    pack(open_cache(cache)["motion"], target_bytes=SMALL, delete=number % 2 == 0)
-                extracting(cache, todo, full=number % 3 == 0)
-            finally:
-                os._exit(0)
-        time.sleep(rng.random() * 0.06)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+
+        def work(number=number, todo=todo, packs=packs):
+            if packs:
+                pack(open_cache(cache)["motion"], target_bytes=SMALL, delete=number % 2 == 0)
+            extracting(cache, todo, full=number % 3 == 0)
+
+        kill_after(work, rng.random() * 0.06)
         now = reopened()
         assert now.damaged == {}
         assert set(now.video_ids) >= done
@@ -84,12 +63,14 @@ def killed_at_random(feature_set, reopened, extracting, complete, kills, seed):
     complete(reopened(), ids)
 
 
-def test_thirty_kills(feature_set, reopened, in_child, extracting, complete):
+@needs_fork
+def test_thirty_kills(feature_set, reopened, extracting, complete):
     killed_at_random(feature_set, reopened, extracting, complete, kills=30, seed=4)
 
 
+@needs_fork
 @pytest.mark.soak
-def test_a_thousand_kills(feature_set, reopened, in_child, extracting, complete):
+def test_a_thousand_kills(feature_set, reopened, extracting, complete):
     killed_at_random(feature_set, reopened, extracting, complete, kills=1000, seed=5)
 
 
@@ -223,11 +204,8 @@ def test_motion_features_after_a_full_disk_and_a_death_equal_those_of_an_undistu
     assert "bytes are needed," in said
     ballast.unlink()
 
-    def die():
-        commit.on_step = lambda name: os._exit(9) if name == "tmp-synced" else None
-        run([*command, str(small_disk / "cache")])
-
-    assert in_child(die) == 9
+    again = partial(run, [*command, str(small_disk / "cache")])
+    assert in_child(dying_at("tmp-synced", again)) == DIED
     assert run([*command, str(small_disk / "cache")]) == 0
     (name,) = open_cache(tmp_path / "whole").feature_sets
     whole, cut = open_cache(tmp_path / "whole")[name], open_cache(small_disk / "cache")[name]
@@ -237,25 +215,19 @@ def test_motion_features_after_a_full_disk_and_a_death_equal_those_of_an_undistu
     assert verify(cut, deep=True).problems == ()
 
 
-def test_ten_writers_and_a_packer_at_once(feature_set, reopened, in_child, extracting, complete):
+@needs_fork
+def test_ten_writers_and_a_packer_at_once(feature_set, reopened, extracting, complete):
     cache = feature_set.path.parent
-    children = []
-    for number in range(11):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                if number == 10:
-                    for _ in range(3):
-                        pack(open_cache(cache)["motion"], target_bytes=SMALL)
-                else:
-                    order = IDS[4 * number :] + IDS[: 4 * number]
-                    extracting(cache, order, full=number % 2 == 0)
-                code = 0
-            except BasketError:
-                code = 2
-            finally:
-                os._exit(code)
-        children.append(child)
-    assert {os.waitpid(child, 0)[1] for child in children} == {0}
+
+    def write(number):
+        order = IDS[4 * number :] + IDS[: 4 * number]
+        extracting(cache, order, full=number % 2 == 0)
+
+    def pack_thrice():
+        for _ in range(3):
+            pack(open_cache(cache)["motion"], target_bytes=SMALL)
+
+    children = [start(partial(write, number)) for number in range(10)]
+    children.append(start(pack_thrice))
+    assert {exit_status(child) for child in children} == {0}
     complete(reopened(), IDS)

@@ -133,21 +133,17 @@ def test_other_processes_commits_show_after_a_refresh(feature_set, reopened, mak
     assert len(reader.video_ids) == 5
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_a_forked_child_reads_on(feature_set, reopened, making):
+def test_a_forked_child_reads_on(feature_set, reopened, making, in_child):
     making.fill(feature_set, IDS[:4])
     reader = reopened()
     reader.read(IDS[0])
-    child = os.fork()
-    if child == 0:
-        try:
-            same = np.array_equal(
-                reader.ragged(IDS[1:2]).values, making.features(IDS[1]).features["pooled"]
-            )
-            os._exit(0 if same else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def read():
+        assert np.array_equal(
+            reader.ragged(IDS[1:2]).values, making.features(IDS[1]).features["pooled"]
+        )
+
+    assert in_child(read) == 0
 
 
 # Which row is current

@@ -1,6 +1,5 @@
 """A machine that does to a cache whatever people, schedulers and disks do, in any order."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -9,11 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from child_processes import DIED, dying_at, exit_status, needs_fork, start
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from basket.cache import commit, open_cache, pack, repair, verify
+from basket.cache import open_cache, pack, repair, verify
 from basket.cache.commit import FAILPOINTS
 from basket.cache.packing import PACK_FAILPOINTS
 from basket.cache.repairs import REPAIR_FAILPOINTS
@@ -22,7 +22,7 @@ IDS = [f"{i}.mp4" for i in range(7)]
 SUBSETS = st.sets(st.sampled_from(IDS), min_size=1)
 TARGET = 1 << 20
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+pytestmark = needs_fork
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -75,23 +75,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     def dies(self, step, nth, action):
         """Do something in a process of its own that ends at the n-th passing of a step."""
-        child = os.fork()
-        if child == 0:
-            passed = []
-
-            def on_step(name):
-                passed.append(name)
-                if name == step and passed.count(step) == nth:
-                    os._exit(9)
-
-            code = 1
-            try:
-                commit.on_step = on_step
-                action()
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (0, 9)
+        assert exit_status(start(dying_at(step, action, nth=nth))) in (0, DIED)
 
     def look(self, ids=(), failing=()):
         """Take over what an extraction may have changed; all else must be as it was."""

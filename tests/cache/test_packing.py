@@ -3,8 +3,10 @@
 import errno
 import os
 import shutil
+from functools import partial
 
 import pytest
+from child_processes import DIED, dying_at
 
 from basket.cache import commit, durable, look, open_cache, pack, repair, verify
 from basket.cache.commit import FAILPOINTS
@@ -123,16 +125,8 @@ def test_death_at_any_step_of_a_pack_changes_nothing_that_is_read(
     step, feature_set, reopened, making, in_child, complete
 ):
     making.fill(feature_set, IDS, per_shard=4)
-
-    def die():
-        def on_step(name):
-            if name == step:
-                os._exit(9)
-
-        commit.on_step = on_step
-        pack(reopened(), target_bytes=TARGET)
-
-    assert in_child(die) == 9
+    packing = partial(pack, reopened(), target_bytes=TARGET)
+    assert in_child(dying_at(step, packing)) == DIED
     complete(reopened(), IDS)
     pack(reopened(), target_bytes=TARGET)
     assert len(shards_of(feature_set)) == 1
@@ -150,12 +144,12 @@ def test_two_packs_at_once_one_of_which_dies(
             if name == step:
                 commit.on_step = lambda _: None
                 pack(reopened(), target_bytes=TARGET)
-                os._exit(9)
+                os._exit(DIED)
 
         commit.on_step = on_step
         pack(reopened(), target_bytes=TARGET)
 
-    assert in_child(second_inside_the_first) == 9
+    assert in_child(second_inside_the_first) == DIED
     complete(reopened(), IDS)
     pack(reopened(), target_bytes=TARGET)
     complete(reopened(), IDS)

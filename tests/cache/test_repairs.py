@@ -6,6 +6,7 @@ import time
 
 import h5py
 import pytest
+from child_processes import DIED, dying_at
 
 from basket.cache import commit, pack, repair, verify
 from basket.cache.manifest import Entry, Stamp, line_of, read_manifests
@@ -177,16 +178,7 @@ def test_a_repair_that_dies_is_repeated(
 ):
     making.fill(feature_set, IDS, per_shard=3)
     flip(shards_of(feature_set)[1])
-
-    def die():
-        def on_step(name):
-            if name == step:
-                os._exit(9)
-
-        commit.on_step = on_step
-        repair(reopened())
-
-    assert in_child(die) == 9
+    assert in_child(dying_at(step, lambda: repair(reopened()))) == DIED
     assert len(reopened().rows) == 9
     repair(reopened())
     assert verify(reopened()).problems == ()
