@@ -217,6 +217,11 @@ def test_rows_of_a_table_must_follow_each_other(tmp_path, target):
     parquet.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(UsageError, match="sort the table"):
         taken_in(target, tmp_path / "x.parquet")
+    for nobody in ("", None):
+        rows = {"video_id": ["a.mp4", nobody], "pooled": [[1.0], [2.0]]}
+        parquet.write_table(pa.table(rows), tmp_path / "v.parquet")
+        with pytest.raises(UsageError, match="row 2 has no video_id"):
+            taken_in(target, tmp_path / "v.parquet")
     parquet.write_table(pa.table({"x": [1]}), tmp_path / "y.parquet")
     with pytest.raises(UsageError, match="no column video_id"):
         taken_in(target, tmp_path / "y.parquet")

@@ -155,9 +155,7 @@ def _in_parquet(path: Path, streams: Sequence[str]) -> Iterator[Found]:
                 f"{path}: rows of {name!r} do not follow each other; sort the table by video_id"
             )
         seen.add(name)
-        parts = [arrays for _, arrays in runs]
-        if name:
-            yield _gathered(name, path, parts)
+        yield _gathered(name, path, [arrays for _, arrays in runs])
 
 
 def _runs_of_rows(path: Path, streams: Sequence[str]) -> Iterator[tuple[str, dict[str, Array]]]:
@@ -171,12 +169,18 @@ def _runs_of_rows(path: Path, streams: Sequence[str]) -> Iterator[tuple[str, dic
             if "video_id" not in present:
                 raise UsageError(f"{path} has no column video_id; it has {sorted(present)}")
             columns = [n for n in (*streams, *SEGMENTS) if n in present]
+            row = 1
             for batch in file.iter_batches(batch_size=4096, columns=["video_id", *columns]):
                 ids = np.array(batch.column("video_id").to_pylist(), dtype=object)
                 cuts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
                 for start, stop in zip([0, *cuts], [*cuts, len(ids)], strict=True):
+                    if not ids[start]:
+                        raise UsageError(
+                            f"{path}: row {row + start} has no video_id; say whose it is, or drop it"
+                        )
                     rows = batch.slice(start, stop - start)
                     yield str(ids[start]), {n: _column(rows.column(n)) for n in columns}
+                row += len(ids)
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{path} cannot be imported: {error}") from error
 
