@@ -176,7 +176,7 @@ def _runs_of_rows(path: Path, streams: Sequence[str]) -> Iterator[tuple[str, dic
                 for start, stop in zip([0, *cuts], [*cuts, len(ids)], strict=True):
                     if not ids[start]:
                         raise UsageError(
-                            f"{path}: row {row + start} has no video_id; say whose it is, or drop it"
+                            f"{path}: row {row + start} has no video_id; name it or drop it"
                         )
                     rows = batch.slice(start, stop - start)
                     yield str(ids[start]), {n: _column(rows.column(n)) for n in columns}
