@@ -42,6 +42,22 @@ def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
     assert first.results()[0]["accuracy"] > 0.6
 
 
+def test_runs_of_other_levels_or_skills_are_not_compared(league, fitted, tmp_path):
+    wider = basket.fit_head(
+        train=league.train, cache=league.cache, head="prior", n_levels=7, out=tmp_path / "wider"
+    )
+    swapped = rewritten(
+        league.train, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    turned = basket.fit_head(
+        train=swapped, cache=league.cache, head="prior", out=tmp_path / "turned"
+    )
+    with pytest.raises(UsageError, match="and 7 levels: they cannot be compared"):
+        basket.evaluate_run([fitted.path, wider.path], tests={"t": league.test})
+    with pytest.raises(UsageError, match="differ in their skills or the order of them"):
+        basket.evaluate_run([fitted.path, turned.path], tests={"t": league.test})
+
+
 def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
     more = rewritten(
         league.test,

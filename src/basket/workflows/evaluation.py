@@ -79,6 +79,7 @@ def evaluate_run(
     loaded = [load_run(path) for path in runs]
     if not loaded:
         raise UsageError("Name at least one run folder")
+    _require_one_scale(loaded)
     if not tests:
         root = None if video_root is None else Path(video_root)
         names = [name for name in SPLIT_FILES if name not in ("train", "val")]
@@ -174,6 +175,22 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
             "its features with --cache"
         )
     return open_cache(path)
+
+
+def _require_one_scale(runs: Sequence[Run]) -> None:
+    """Refuse runs whose scores have no column or level in common, before any of them is scored."""
+    first = runs[0]
+    for other in runs[1:]:
+        if other.n_levels != first.n_levels:
+            differ = f"have {first.n_levels} and {other.n_levels} levels"
+        elif other.skills != first.skills:
+            differ = "differ in their skills or the order of them"
+        else:
+            continue
+        raise UsageError(
+            f"Runs {first.path} and {other.path} {differ}: they cannot be compared; evaluate them "
+            "one by one"
+        )
 
 
 def _in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:
