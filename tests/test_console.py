@@ -210,8 +210,8 @@ def test_strange_reels_are_explained_once_and_named_after_that():
     found = SimpleNamespace(run=run, videos=[reel], failed={}, calibration=None)
     text = shown(*prediction_tables(found), width=80)
     assert "a.mp4 (40 s, 1 segment)" in text
-    assert "Steals 2 level 3 of 3 0.10 0.20 0.70" in text
-    assert "Defensive Consistency * 0 level 3 of 3" in text
+    assert "Steals 2 level 2 (0 to 2) 0.10 0.20 0.70" in text
+    assert "Defensive Consistency * 0 level 0 (0 to 2)" in text
     assert "* 0 is the best level" in text
     assert "For 2 of 2 skills the prediction lies beyond all players" in text
     found.videos = [reel, reel]
