@@ -14,6 +14,7 @@ from small_league import SKILLS, WIDTH, make_small_league, video_id
 import basket
 from basket.errors import CacheError, MissingDependencyError, UsageError
 from basket.heads.pooling import pool
+from basket.predict.predictor import Prediction
 
 ROOT = Path(__file__).parents[1]
 
@@ -228,6 +229,8 @@ def test_representations_are_short_and_tables_are_escaped(league, fitted, featur
     assert repr(report) == "EvaluationReport(ridge on a<b)"
     assert "a&lt;b" in report._repr_html_()
     assert "<script" not in report._repr_html_()
+    assert "Random weights:" in feature_set._repr_html_()
+    assert "random weights" in Prediction(fitted, (), {}, features=None)._repr_html_()
 
 
 def test_a_sweep_shows_its_leaderboard(league, tmp_path):
@@ -241,6 +244,8 @@ def test_a_sweep_shows_its_leaderboard(league, tmp_path):
     html = found._repr_html_()
     assert html == board._repr_html_()
     assert "<td>max</td>" in html
+    for page in (html, board.to_html()):
+        assert "Random weights: motion was never trained and is a control." in page
 
 
 def test_an_extraction_and_a_prediction_show_what_could_not_be_read(make_video, tmp_path):

@@ -185,6 +185,21 @@ def test_label_files_are_told_apart_on_a_narrow_terminal():
     assert all(f"{file} 3 2" in text for file in files)
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (((3, 2, 0), (1, 1, 0)), "No label is above 1: where that is the best level"),
+        (((0, 3, 2), (0, 1, 1)), "No label is below 1: levels count from 0, so subtract 1"),
+        (((3, 2, 0), (0, 1, 1)), ""),
+    ],
+)
+def test_a_scale_whose_ends_nobody_has_is_remarked_on(counts, said):
+    """Words and charts would call the best of four levels good, not excellent."""
+    text = shown(*label_tables(LabelOverview(None, (replace(TABLE, level_counts=counts),), {})))
+    assert said in text
+    assert ("No label is" in text) == bool(said)
+
+
 def test_labels_that_share_nobody_say_so():
     other = replace(TABLE, path=Path("b.csv"), missing_files=("x.mp4",))
     text = shown(*label_tables(LabelOverview(Path(), (TABLE, other), {})))

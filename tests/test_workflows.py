@@ -58,6 +58,19 @@ def test_runs_of_other_levels_or_skills_are_not_compared(league, fitted, tmp_pat
         basket.evaluate_run([fitted.path, turned.path], tests={"t": league.test})
 
 
+def test_fitting_remarks_on_levels_that_no_label_has(league, tmp_path):
+    said = []
+    basket.fit_head(
+        train=league.train,
+        cache=league.cache,
+        head="prior",
+        n_levels=9,
+        out=tmp_path / "run",
+        say=said.append,
+    )
+    assert any(sentence.startswith("No label is above") for sentence in said)
+
+
 def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
     more = rewritten(
         league.test,

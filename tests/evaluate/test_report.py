@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
+from basket.console.scores import evaluation_tables
 from basket.errors import RunError, UsageError
 from basket.evaluate import EvaluationReport, FeatureIdentity, assemble_report
 from basket.evaluate.protocol import PUBLISHED
@@ -201,6 +202,14 @@ def test_simulated_players_and_random_weights_stand_across_the_page(report, page
     assert "videomae/tiny was never trained" in page.text
     assert page.text.index("Simulated players") < page.text.index("evaluation report")
     assert "Simulated players" in report.to_markdown()
+
+
+def test_a_terminal_and_a_notebook_say_so_too_whichever_run_it_is(report):
+    """The random weights are those of the last run, the simulated players of the first."""
+    terminal = [each for each in evaluation_tables(report) if isinstance(each, str)]
+    for text in ("\n".join(terminal), report._repr_html_()):
+        assert "Simulated players" in text
+        assert "videomae/tiny was never trained" in text
 
 
 def test_summary_names_run_choice_and_notes(page):

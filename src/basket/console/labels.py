@@ -71,8 +71,12 @@ def _balance_table(table: TableOverview, name: str) -> Table:
 
 
 def _label_notes(found: LabelOverview) -> Iterator[str]:
+    from basket.dataset.overview import unused_end
+
     if found.video_root is None:
         yield "[yellow]No listed video was found; name their folder with --video-root[/]"
+    if unused := unused_end([table.level_counts for table in found.tables]):
+        yield f"[yellow]{unused}[/]"
     for table in found.tables:
         if table.missing_files:
             yield (

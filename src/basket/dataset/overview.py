@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from basket.dataset.labels import LabelTable, guess_video_root, shared_players
 from basket.dataset.layout import parse_reel_name, require_folder
 
@@ -98,6 +101,44 @@ def overview(tables: Sequence[LabelTable], *, video_root: Path | None = None) ->
         tables=tuple(_table_overview(table, root) for table in tables),
         shared_players=shared_players(tables),
     )
+
+
+def unused_end(level_counts: Sequence[npt.ArrayLike]) -> str:
+    """A sentence where no label has the first or the last level: mostly the scale is another one.
+
+    Parameters
+    ----------
+    level_counts : sequence of array_like of int, (n_skills, K)
+        Of each label file; together they are one data set.
+
+    Returns
+    -------
+    str
+        Empty where all is well.
+
+    Examples
+    --------
+    >>> unused_end([[[3, 2, 4]], [[0, 2, 2]]])
+    ''
+    >>> unused_end([[[3, 2, 0, 0]]])
+    'No label is above 1: where that is the best level, say so with --levels 2'
+    """
+    counts = np.sum([np.sum(each, axis=0) for each in level_counts], axis=0)
+    used = np.flatnonzero(counts)
+    if used.size < 2:  # nobody can tell a scale from that
+        return ""
+    lowest, highest = used[0], used[-1]
+    if lowest > 0:
+        return (
+            f"No label is below {lowest}: levels count from 0, so subtract {lowest} from all where "
+            "that is the lowest level"
+        )
+    if highest + 1 < counts.size:
+        return (
+            f"No label is above {highest}: where that is the best level, say so with --levels "
+            f"{highest + 1}"
+        )
+    return ""
 
 
 def _table_overview(table: LabelTable, root: Path | None) -> TableOverview:

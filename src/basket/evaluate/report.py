@@ -74,9 +74,12 @@ class EvaluationReport:
         return f"EvaluationReport({names} on {', '.join(self.split_names)})"
 
     def _repr_html_(self) -> str:
+        from basket.evaluate.wording import banners
+
         rows = self.results()
+        notes = (*banners(self), *self.notes)
         return html_table(
-            self.title, list(rows[0]), [list(row.values()) for row in rows], notes=self.notes
+            self.title, list(rows[0]), [list(row.values()) for row in rows], notes=notes
         )
 
     @property

@@ -160,7 +160,7 @@ class SkillCard:
     @property
     def groups(self) -> list[tuple[str, list[SkillReading]]]:
         """Readings by skill group, in the data set's order; other skills alone are one group."""
-        found = [
+        found: list[tuple[str, list[SkillReading]]] = [
             (group, [reading for reading in self.readings if reading.skill.group == group])
             for group in GROUPS
         ]

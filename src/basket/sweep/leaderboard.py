@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from basket.errors import NotThereError, RunError
 from basket.evaluate.bootstrap import Interval, percentile_interval
+from basket.evaluate.wording import cautions
 from basket.metrics import CONFUSION_METRICS, HIGHER_IS_BETTER
 from basket.notebook import html_table
 from basket.sweep.records import Records
@@ -97,6 +98,8 @@ class Leaderboard:
     n_stale : int
         Records of other code, labels or features, which take no part.
     simulated : bool
+    random_weights : tuple of str
+        Backbones that were never trained.
     """
 
     folder: str
@@ -107,6 +110,12 @@ class Leaderboard:
     failures: Mapping[str, str]
     n_stale: int
     simulated: bool
+    random_weights: tuple[str, ...] = ()
+
+    @property
+    def cautions(self) -> list[str]:
+        """Sentences that keep these scores from being about people or about a model."""
+        return cautions(simulated=self.simulated, random_weights=self.random_weights)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; undefined scores are null."""
@@ -133,8 +142,7 @@ class Leaderboard:
         ]
         shown = [name for name in metrics if self.rows and name in self.rows[0].means]
         columns = ("head", "parameters", "features", "pooling", *shown, "seeds")
-        notes = ["Simulated players: this says nothing about real ones."] if self.simulated else []
-        return html_table(repr(self), columns, rows, notes=notes)
+        return html_table(repr(self), columns, rows, notes=self.cautions)
 
     def to_html(self) -> str:
         """One self-contained page."""
@@ -198,6 +206,7 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
         failures=failures,
         n_stale=stale,
         simulated=bool(about.get("simulated")),
+        random_weights=tuple(about.get("random_weights", ())),
     )
 
 

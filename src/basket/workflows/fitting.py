@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basket.dataset import N_LEVELS, find_splits, is_simulated, read_labels
+from basket.dataset.overview import unused_end
 from basket.workflows.common import (
     DEFAULT_CACHE,
     PathLike,
@@ -105,6 +106,8 @@ def fit_head(
         if path is not None
     }
     tell_leak(tables, say)
+    if unused := unused_end([table.level_counts() for table in tables.values()]):
+        say(unused)
     matrices: dict[str, Matrix] = {}
     for name, table in tables.items():
         (on_stage or silent)(f"reading {name}")

@@ -245,4 +245,12 @@ def _about(space: Space, loaded: Loaded, val: PathLike | None) -> dict[str, Any]
         "train": str(loaded.data.train.resolve()),
         "val": None if val is None else str(Path(val).resolve()),
         "simulated": is_simulated(loaded.data.train),
+        "random_weights": sorted(
+            {
+                source.spec.backbone
+                for names in space.features
+                for source, _ in loaded.sources(names)
+                if source.spec.random_weights
+            }
+        ),
     }
