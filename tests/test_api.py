@@ -58,11 +58,18 @@ def test_type_checkers_see_the_names_that_are_there():
     typed = {
         alias.name: node.module
         for node in block.body
-        if isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and node.module != "basket"
         for alias in node.names
     }
     assert typed == basket._HOME_OF
     assert {"__version__", *typed} == set(basket.__all__)
+
+
+def test_errors_heads_and_metrics_need_no_import_of_their_own():
+    """Someone who catches ``basket.errors.BasketError`` has imported ``basket`` alone."""
+    names = "errors.BasketError, basket.heads.make_head, basket.metrics.accuracy"
+    subprocess.run([sys.executable, "-c", f"import basket; basket.{names}"], check=True)
+    assert {"errors", "heads", "metrics"} <= set(dir(basket))
 
 
 def test_an_unknown_name_is_an_attribute_error():
