@@ -203,7 +203,7 @@ def test_a_scale_whose_ends_nobody_has_is_remarked_on(counts, said):
 def test_labels_that_share_nobody_say_so():
     other = replace(TABLE, path=Path("b.csv"), missing_files=("x.mp4",))
     text = shown(*label_tables(LabelOverview(Path(), (TABLE, other), {})))
-    assert "1 file of b.csv missing or empty: x.mp4" in text
+    assert "1 file of b.csv missing, empty, or a link out of the video root: x.mp4" in text
     assert "No player is in two of these files." in text
 
 

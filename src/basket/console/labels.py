@@ -81,7 +81,8 @@ def _label_notes(found: LabelOverview) -> Iterator[str]:
         if table.missing_files:
             yield (
                 f"[yellow]{counted(len(table.missing_files), 'file')} of {escape(str(table.path))} "
-                f"missing or empty:[/] {escape(listed(table.missing_files))}"
+                "missing, empty, or a link out of the video root:[/] "
+                f"{escape(listed(table.missing_files))}"
             )
         if table.duplicates:
             yield (

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from basket.dataset.layout import parse_reel_name, player_key
+from basket.dataset.layout import parse_reel_name, player_key, resolve_video
 from basket.dataset.skills import N_LEVELS
 from basket.errors import LabelError, NotThereError
 
@@ -74,8 +74,8 @@ class LabelTable:
         return np.asarray((self.levels[:, :, None] == levels).sum(axis=0), dtype=np.int64)
 
     def missing_files(self, video_root: Path) -> list[str]:
-        """Ids whose file is absent or empty under ``video_root``."""
-        return [name for name in self.video_ids if not _has_bytes(video_root / name)]
+        """Ids whose file is absent, empty, or a link out of ``video_root``: not to be extracted."""
+        return [name for name in self.video_ids if not _has_bytes(video_root, name)]
 
 
 def read_labels(
@@ -295,8 +295,8 @@ def _unique(
     return list(first.values()), tuple(duplicates)
 
 
-def _has_bytes(file: Path) -> bool:
+def _has_bytes(root: Path, name: str) -> bool:
     try:
-        return file.is_file() and file.stat().st_size > 0
-    except OSError:
+        return (file := resolve_video(root, name)).is_file() and file.stat().st_size > 0
+    except (OSError, LabelError):
         return False

@@ -30,7 +30,7 @@ class TableOverview:
     duplicates : tuple of str
         Ids that stood in several rows (with the same levels; one row was kept).
     missing_files : tuple of str or None
-        Ids without a file; None where no video root is known.
+        Ids without a file to extract; None where no video root is known.
     """
 
     path: Path

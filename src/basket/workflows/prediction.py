@@ -108,7 +108,7 @@ def predict_videos(
     BasketError
         In one sentence. Videos that cannot be read are in the result, with the reason.
     """
-    from basket.cache.durable import make_room_for
+    from basket.cache.durable import room_for
     from basket.dataset.prompts import read_prompts
     from basket.predict.inputs import find_reels
     from basket.predict.predictor import Predictor
@@ -121,26 +121,24 @@ def predict_videos(
     scratch = None if out is None else Path(out).with_name(f".{Path(out).name}.features")
     known = _cache(cache)
     bank = None if prompts is None else read_prompts(prompts)
-    for file in (report, out):
-        if file is not None:
-            make_room_for(Path(file))
-    predictor = Predictor(
-        opened,
-        cache=known,
-        scratch=scratch,
-        weights=weights,
-        device=device,
-        precision=precision,
-        prompts=bank,
-        workers=workers,
-        say=say,
-    )
-    found = predictor.predict(sources, on_progress=on_progress)
-    if report is not None and found.videos:
-        _write_report(Path(report), found, known, bank, say)
-    if out is not None:
-        write_table(Path(out), found)
-        predictor.release_scratch()
+    with room_for(*(Path(file) for file in (report, out) if file is not None)):
+        predictor = Predictor(
+            opened,
+            cache=known,
+            scratch=scratch,
+            weights=weights,
+            device=device,
+            precision=precision,
+            prompts=bank,
+            workers=workers,
+            say=say,
+        )
+        found = predictor.predict(sources, on_progress=on_progress)
+        if report is not None and found.videos:
+            _write_report(Path(report), found, known, bank, say)
+        if out is not None:
+            write_table(Path(out), found)
+            predictor.release_scratch()
     return found
 
 
