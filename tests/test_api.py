@@ -227,6 +227,13 @@ def test_representations_are_short_and_tables_are_escaped(league, fitted, featur
     assert "60 videos, 1 failed" in repr(feature_set)
     assert "motion" in feature_set._repr_html_()
     assert repr(basket.open_cache(league.cache)["motion"]).count(",") == 0  # nothing was read
+    labels = basket.read_labels(league.train)
+    listed = basket.list_cache(league.cache, labels=league.train)
+    counted = basket.describe_labels([league.train, league.val])
+    assert all(len(repr(each)) < 300 for each in (labels, listed, counted))
+    assert "36 videos, 3 skills of 5 levels" in repr(labels)
+    assert ">36</td>" in counted._repr_html_()
+    assert f"{feature_set.name} has random weights" in listed._repr_html_()
     assert "ridge on motion.dense" in repr(fitted)
     assert len(repr(fitted)) < 300
     assert "Random weights." in fitted._repr_html_()

@@ -63,6 +63,12 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.video_ids)
 
+    def __repr__(self) -> str:
+        return (
+            f"LabelTable({str(self.path)!r}: {len(self)} videos, {len(self.skills)} skills of "
+            f"{self.n_levels} levels)"
+        )
+
     @cached_property
     def players(self) -> tuple[str, ...]:
         """The person in each video, ``league/player``; a foreign path is a person of its own."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from basket.dataset.labels import LabelTable, guess_video_root, shared_players
 from basket.dataset.layout import parse_reel_name, require_folder
+from basket.notebook import html_table
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,29 @@ class LabelOverview:
     video_root: Path | None
     tables: tuple[TableOverview, ...]
     shared_players: dict[tuple[int, int], list[str]]
+
+    def __repr__(self) -> str:
+        files = ", ".join(f"{table.path.name} {table.videos}" for table in self.tables)
+        return f"LabelOverview(videos: {files}; {len(self.shared_players)} pairs share players)"
+
+    def _repr_html_(self) -> str:
+        columns = ("file", "videos", "players", "no file", "twice")
+        rows = [
+            (
+                str(table.path),
+                table.videos,
+                table.players,
+                None if table.missing_files is None else len(table.missing_files),
+                len(table.duplicates),
+            )
+            for table in self.tables
+        ]
+        paths = [str(table.path) for table in self.tables]
+        notes = [
+            f"{len(players)} players are in {paths[first]} and {paths[second]}"
+            for (first, second), players in self.shared_players.items()
+        ]
+        return html_table("Label files", columns, rows, notes=notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -151,10 +151,11 @@ class EvaluationReport:
 
         return render_markdown(self)
 
-    def write(self, path: Path, *, sections: Sequence[tuple[str, str]] = ()) -> None:
+    def write(self, path: str | Path, *, sections: Sequence[tuple[str, str]] = ()) -> None:
         """Write the page to ``path`` and its JSON and markdown twins beside it."""
         from basket.cache.durable import write_atomically
 
+        path = Path(path)
         make_room_for_report(path)
         texts = (self.to_json(), self.to_markdown(), self.to_html(sections=sections))
         for file, text in dict(zip(_report_files(path), texts, strict=True)).items():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from basket.dataset.labels import LabelTable, shared_players
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 PathLike = str | Path
 Say = Callable[[str], None]
 Tell = Callable[[int, int], None]
@@ -25,6 +29,31 @@ def silent(_: str) -> None:
 
 def unheard(_done: int, _total: int) -> None:
     """Progress that nobody follows."""
+
+
+def one_or_several(
+    *names: str,
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a call take one path, name or run where these arguments are sequences of them.
+
+    A string is a sequence too: its letters would be looked for one by one.
+    """
+
+    def decorated(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        signature = inspect.signature(call)
+
+        @wraps(call)
+        def with_sequences(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            given = signature.bind(*args, **kwargs)
+            for name in names:
+                value = given.arguments.get(name)
+                if isinstance(value, str) or not isinstance(value, Iterable | None):
+                    given.arguments[name] = [value]
+            return call(*given.args, **given.kwargs)
+
+        return with_sequences
+
+    return decorated
 
 
 def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:

@@ -13,6 +13,7 @@ from basket.workflows.common import (
     PathLike,
     Say,
     default_run_folder,
+    one_or_several,
     silent,
     tell_leak,
     tell_left_out,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from basket.workflows.prediction import VideoRun
 
 
+@one_or_several("features")
 def fit_head(
     *,
     cache: PathLike = DEFAULT_CACHE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from basket.heads.persist import Run
 from basket.heads.persist import load_run as load_stored_run
-from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, silent
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, one_or_several, silent
 
 if TYPE_CHECKING:
     from basket.cache import FeatureCache
@@ -50,7 +50,7 @@ class VideoRun(Run):
         """
         if not _are_paths(X):
             return super().predict(X, metric)
-        return predict_videos(self, [X] if isinstance(X, str | Path) else X, **options)
+        return predict_videos(self, X, **options)
 
 
 def load_run(path: PathLike) -> VideoRun:
@@ -58,6 +58,7 @@ def load_run(path: PathLike) -> VideoRun:
     return VideoRun.of(load_stored_run(path))
 
 
+@one_or_several("videos")
 def predict_videos(
     run: PathLike | Run,
     videos: Sequence[PathLike],
