@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,16 +41,20 @@ def one_or_several(
     """
 
     def decorated(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        signature = inspect.signature(call)
+        order = list(inspect.signature(call).parameters)
+
+        def several(name: str, value: Any) -> Any:
+            one = isinstance(value, str) or not isinstance(value, Iterable | None)
+            return [value] if one and name in names else value
 
         @wraps(call)
-        def with_sequences(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            given = signature.bind(*args, **kwargs)
-            for name in names:
-                value = given.arguments.get(name)
-                if isinstance(value, str) or not isinstance(value, Iterable | None):
-                    given.arguments[name] = [value]
-            return call(*given.args, **given.kwargs)
+        def with_sequences(*args: Any, **kwargs: Any) -> Result:
+            # What is too much is passed on too: Python names the call that refuses it.
+            named = zip_longest(order[: len(args)], args, fillvalue="")
+            return call(
+                *(several(name, value) for name, value in named),
+                **{name: several(name, value) for name, value in kwargs.items()},
+            )
 
         return with_sequences
 
