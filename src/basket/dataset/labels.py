@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from basket.errors import LabelError, NotThereError
 
 MISSING = -1
 _MISSING_WORDS = frozenset({"", "nan", "na", "none", "null"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,12 @@ def _split_rows(path: Path, raw: bytes) -> tuple[list[str], list[tuple[int, list
     except csv.Error as error:
         raise LabelError(f"{path} is not a CSV file: {error}") from None
     lines = [(number, row) for number, row in lines if any(row)]
+    for number, row in lines:
+        if strange := next((cell for cell in row if _CONTROL.search(cell)), None):
+            # A terminal would do what it says: clear the screen, or rename the window.
+            raise LabelError(
+                f"{path} line {number}: {strange!r} contains a control character; remove it"
+            )
     (_, header), rows = lines[0], lines[1:]
     if not rows and not any(_is_number(name) for name in header[1:]):
         raise LabelError(f"{path} has a header and no rows; expected one row per video")
@@ -254,7 +262,7 @@ def _video_id(path: Path, line: int, cell: str, root: Path | None) -> str:
     """Turn a cell into a path relative to the root, refusing whatever leaves it."""
     listed = PurePosixPath(cell.replace("\\", "/"))
     where = f"{path} line {line}: "
-    if not cell or "\0" in cell or ".." in listed.parts:
+    if not cell or ".." in listed.parts:
         raise LabelError(
             f"{where}{cell!r} is not a path below the video root; expected one such as "
             "18-19/NBA/1_18_19.mp4, without '..'"
