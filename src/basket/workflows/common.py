@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from basket.dataset.labels import LabelTable, shared_players
+from basket.dataset.overview import unused_end
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -71,8 +72,10 @@ def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:
         say(f"{name}: {count} left out, e.g. {video_id} ({reason})")
 
 
-def tell_leak(tables: Mapping[str, LabelTable], say: Say) -> None:
-    """Say which players are learned from and chosen by at once."""
+def tell_doubts(tables: Mapping[str, LabelTable], say: Say) -> None:
+    """Say whether the scale is another one, and who is learned from and chosen by at once."""
+    if unused := unused_end([table.level_counts() for table in tables.values()]):
+        say(unused)
     names = list(tables)
     for (first, second), players in shared_players(list(tables.values())).items():
         count = "1 player is" if len(players) == 1 else f"{len(players)} players are"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from basket.dataset import N_LEVELS, find_splits, is_simulated, read_labels
-from basket.dataset.overview import unused_end
 from basket.workflows.common import (
     DEFAULT_CACHE,
     PathLike,
@@ -15,7 +14,7 @@ from basket.workflows.common import (
     default_run_folder,
     one_or_several,
     silent,
-    tell_leak,
+    tell_doubts,
     tell_left_out,
 )
 
@@ -107,9 +106,7 @@ def fit_head(
         for name, path in {"train": train, "val": val}.items()
         if path is not None
     }
-    tell_leak(tables, say)
-    if unused := unused_end([table.level_counts() for table in tables.values()]):
-        say(unused)
+    tell_doubts(tables, say)
     matrices: dict[str, Matrix] = {}
     for name, table in tables.items():
         (on_stage or silent)(f"reading {name}")
