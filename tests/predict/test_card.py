@@ -8,6 +8,7 @@ import pytest
 
 from basket.dataset.skills import SKILLS
 from basket.predict.card import make_card
+from basket.predict.confidence import verdict
 from basket.predict.page import card_fragment, card_html, cards_html
 
 NAMES = tuple(skill.name for skill in SKILLS)
@@ -332,3 +333,10 @@ def test_nothing_on_the_page_is_fetched_from_elsewhere():
         assert tag not in ("script", "link", "iframe", "object")
         assert not set(attributes) & {"src", "srcset", "onclick", "onload"}
         assert not attributes.get("href", "#").startswith("http")
+
+
+@pytest.mark.parametrize(("beyond", "strange"), [(1, False), (2, True)])
+def test_one_skill_of_three_beyond_all_players_is_no_strange_reel(beyond, strange):
+    """Three skills and twenty players: every fourth reel would be one."""
+    found = verdict(calibration(0.7), beyond=beyond, n_skills=3)
+    assert (found.headline == "Unlike any reel it was checked on") == strange
