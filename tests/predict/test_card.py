@@ -204,7 +204,10 @@ def test_a_group_of_many_skills_has_no_chart():
     many = [f"skill {index}" for index in range(12)]
     card = make_card("a.mp4", skills=many, levels=[0] * 12, probabilities=[[0.7, 0.3]] * 12)
     assert card.radars == []
-    assert len(Cells(card_html(card)).rows) == 12
+    cells = Cells(card_html(card))
+    assert len(cells.rows) == 12
+    assert "In the charts" not in cells.text
+    assert "In the charts" in Cells(card_html(make())).text
 
 
 @pytest.mark.parametrize("cards", [1, 2])
