@@ -14,6 +14,7 @@ from small_league import SKILLS, WIDTH, make_small_league, video_id
 import basket
 from basket.errors import CacheError, MissingDependencyError, UsageError
 from basket.heads.pooling import pool
+from basket.predict.predictor import Prediction
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,11 +58,18 @@ def test_type_checkers_see_the_names_that_are_there():
     typed = {
         alias.name: node.module
         for node in block.body
-        if isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and node.module != "basket"
         for alias in node.names
     }
     assert typed == basket._HOME_OF
     assert {"__version__", *typed} == set(basket.__all__)
+
+
+def test_errors_heads_and_metrics_need_no_import_of_their_own():
+    """Someone who catches ``basket.errors.BasketError`` has imported ``basket`` alone."""
+    names = "errors.BasketError, basket.heads.make_head, basket.metrics.accuracy"
+    subprocess.run([sys.executable, "-c", f"import basket; basket.{names}"], check=True)
+    assert {"errors", "heads", "metrics"} <= set(dir(basket))
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -219,6 +227,13 @@ def test_representations_are_short_and_tables_are_escaped(league, fitted, featur
     assert "60 videos, 1 failed" in repr(feature_set)
     assert "motion" in feature_set._repr_html_()
     assert repr(basket.open_cache(league.cache)["motion"]).count(",") == 0  # nothing was read
+    labels = basket.read_labels(league.train)
+    listed = basket.list_cache(league.cache, labels=league.train)
+    counted = basket.describe_labels([league.train, league.val])
+    assert all(len(repr(each)) < 300 for each in (labels, listed, counted))
+    assert "36 videos, 3 skills of 5 levels" in repr(labels)
+    assert ">36</td>" in counted._repr_html_()
+    assert f"{feature_set.name} has random weights" in listed._repr_html_()
     assert "ridge on motion.dense" in repr(fitted)
     assert len(repr(fitted)) < 300
     assert "Random weights." in fitted._repr_html_()
@@ -228,6 +243,8 @@ def test_representations_are_short_and_tables_are_escaped(league, fitted, featur
     assert repr(report) == "EvaluationReport(ridge on a<b)"
     assert "a&lt;b" in report._repr_html_()
     assert "<script" not in report._repr_html_()
+    assert "Random weights:" in feature_set._repr_html_()
+    assert "random weights" in Prediction(fitted, (), {}, features=None)._repr_html_()
 
 
 def test_a_sweep_shows_its_leaderboard(league, tmp_path):
@@ -241,6 +258,8 @@ def test_a_sweep_shows_its_leaderboard(league, tmp_path):
     html = found._repr_html_()
     assert html == board._repr_html_()
     assert "<td>max</td>" in html
+    for page in (html, board.to_html()):
+        assert "Random weights: motion was never trained and is a control." in page
 
 
 def test_an_extraction_and_a_prediction_show_what_could_not_be_read(make_video, tmp_path):

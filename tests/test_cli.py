@@ -298,7 +298,7 @@ SLURM = ["--array", "2", "--model", "motion"]
         (["labels", "labels.csv", "--video-root", "nowhere"], 2, "no folder nowhere"),
         (["labels"], 2, "Missing argument"),
         (["models", "nothing"], 2, "basket models"),
-        (["demo", "--players", "0"], 2, "0 players are too few"),
+        (["demo", "--players", "0"], 2, "Too few players to split: 0"),
         (["demo", "--out", "bad.csv"], 2, "bad.csv is not a folder"),
         (["doctor", "--offline", "--cache", "bad.csv/c"], 2, "bad.csv is not a folder"),
         (["extract", "--model", "motion", "--cache", "bad.csv/c"], 2, "bad.csv is not a folder"),
@@ -317,7 +317,7 @@ SLURM = ["--array", "2", "--model", "motion"]
             "bad.csv is not a folder",
         ),
         (["extract", "--colour"], 2, "No such option"),
-        (["extrct"], 2, "Did you mean 'extract'?; see basket --help"),
+        (["extrct"], 2, "Did you mean 'extract'? See basket --help"),
     ],
 )
 def test_mistakes_end_in_one_sentence(

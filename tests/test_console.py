@@ -185,10 +185,25 @@ def test_label_files_are_told_apart_on_a_narrow_terminal():
     assert all(f"{file} 3 2" in text for file in files)
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (((3, 2, 0), (1, 1, 0)), "No label is above 1: where that is the best level"),
+        (((0, 3, 2), (0, 1, 1)), "No label is below 1: levels count from 0, so subtract 1"),
+        (((3, 2, 0), (0, 1, 1)), ""),
+    ],
+)
+def test_a_scale_whose_ends_nobody_has_is_remarked_on(counts, said):
+    """Words and charts would call the best of four levels good, not excellent."""
+    text = shown(*label_tables(LabelOverview(None, (replace(TABLE, level_counts=counts),), {})))
+    assert said in text
+    assert ("No label is" in text) == bool(said)
+
+
 def test_labels_that_share_nobody_say_so():
     other = replace(TABLE, path=Path("b.csv"), missing_files=("x.mp4",))
     text = shown(*label_tables(LabelOverview(Path(), (TABLE, other), {})))
-    assert "1 file of b.csv missing or empty: x.mp4" in text
+    assert "1 file of b.csv missing, empty, or a link out of the video root: x.mp4" in text
     assert "No player is in two of these files." in text
 
 
@@ -210,8 +225,8 @@ def test_strange_reels_are_explained_once_and_named_after_that():
     found = SimpleNamespace(run=run, videos=[reel], failed={}, calibration=None)
     text = shown(*prediction_tables(found), width=80)
     assert "a.mp4 (40 s, 1 segment)" in text
-    assert "Steals 2 level 3 of 3 0.10 0.20 0.70" in text
-    assert "Defensive Consistency * 0 level 3 of 3" in text
+    assert "Steals 2 level 2 (0 to 2) 0.10 0.20 0.70" in text
+    assert "Defensive Consistency * 0 level 0 (0 to 2)" in text
     assert "* 0 is the best level" in text
     assert "For 2 of 2 skills the prediction lies beyond all players" in text
     found.videos = [reel, reel]

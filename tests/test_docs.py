@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from doc_blocks import blocks_of, run_block
 
+import basket
 from basket.cli import app
 from basket.dataset.skills import SKILLS
 
@@ -64,6 +65,17 @@ def test_files_named_in_the_architecture_exist():
     }
     missing = [name for name in named if not any(each.endswith(name) for each in present)]
     assert missing == []
+
+
+def test_every_public_name_is_on_the_page_of_the_python_interface():
+    shown = set(re.findall(r"^::: (\S+)", (ROOT / "docs/api.md").read_text(), re.MULTILINE))
+    named = {name: getattr(basket, name) for name in basket.__all__ if name != "__version__"}
+    places = {
+        # A package's page has what it re-exports.
+        name: {found.__module__, found.__module__.rpartition(".")[0], f"{found.__module__}.{name}"}
+        for name, found in named.items()
+    }
+    assert [name for name in named if not places[name] & shown] == []
 
 
 def test_the_command_reference_is_current():

@@ -42,6 +42,61 @@ def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
     assert first.results()[0]["accuracy"] > 0.6
 
 
+def test_runs_of_other_levels_or_skills_are_not_compared(league, fitted, tmp_path):
+    wider = basket.fit_head(
+        train=league.train, cache=league.cache, head="prior", n_levels=7, out=tmp_path / "wider"
+    )
+    swapped = rewritten(
+        league.train, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    turned = basket.fit_head(
+        train=swapped, cache=league.cache, head="prior", out=tmp_path / "turned"
+    )
+    with pytest.raises(UsageError, match="and 7 levels: they cannot be compared"):
+        basket.evaluate_run([fitted.path, wider.path], tests={"t": league.test})
+    with pytest.raises(UsageError, match="differ in their skills or the order of them"):
+        basket.evaluate_run([fitted.path, turned.path], tests={"t": league.test})
+
+
+def test_one_path_or_run_is_enough_where_several_are_taken(league, fitted, tmp_path):
+    """A string is a sequence of letters, and ``r is no run folder`` helped nobody."""
+    tests = {"t": league.test}
+    expected = basket.evaluate_run([fitted.path], tests=tests).results()
+    for runs in (str(fitted.path), fitted.path, fitted, [fitted]):
+        assert basket.evaluate_run(runs, tests=tests).results() == expected
+    assert len(basket.describe_labels(str(league.train)).tables) == 1
+    assert basket.list_cache(league.cache, labels=league.train).wanted == len(
+        basket.read_labels(league.train)
+    )
+    with pytest.raises(UsageError, match="unknown model 'motoin'; did you mean 'motion'"):
+        basket.extract_features(labels=league.train, models="motoin", video_root=tmp_path)
+    with pytest.raises(UsageError, match="There is no file or folder reel"):
+        basket.extract_features("reel.mp4")
+
+
+def test_a_report_is_written_to_a_path_given_as_text(league, fitted, tmp_path):
+    report = basket.evaluate_run(fitted, tests={"t": league.test})
+    report.write(str(tmp_path / "new" / "report.html"))
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+
+
+def test_fitting_remarks_on_levels_that_no_label_has(league, tmp_path):
+    said = []
+    basket.fit_head(
+        train=league.train,
+        cache=league.cache,
+        head="prior",
+        n_levels=9,
+        out=tmp_path / "run",
+        say=said.append,
+    )
+    assert any(sentence.startswith("No label is above") for sentence in said)
+
+
 def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
     more = rewritten(
         league.test,

@@ -30,7 +30,7 @@ one sentence; `--verbose` adds the traceback.
 | 0 | done |
 | 1 | something went wrong while it was done, or a file holds what it must not |
 | 2 | the request cannot be meant: an unknown name, value or option, a file that is not there |
-| 3 | done, but some videos failed: each is listed with its reason |
+| 3 | done, but not for all videos: each of the others is listed with its reason |
 | 4 | bytes in a cache or a run are not what was written |
 | 75 | interrupted; what was finished is kept, and the same command continues |
 

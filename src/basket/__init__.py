@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from basket import errors as errors
+    from basket import heads as heads
+    from basket import metrics as metrics
     from basket.dataset import LabelTable, read_labels
     from basket.demo.demo import run_demo
     from basket.doctor import examine
@@ -79,6 +82,8 @@ _HOMES = {
         "verify_cache",
     ),
 }
+#: Modules that ``import basket`` is enough for: ``except basket.errors.BasketError``.
+_MODULES = ("errors", "heads", "metrics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -122,8 +127,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
         return getattr(import_module(_HOME_OF[name]), name)
+    if name in _MODULES:
+        return import_module(f"basket.{name}")
     raise AttributeError(f"module 'basket' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

@@ -84,7 +84,7 @@ def test_pack_says_what_it_did(basket, filled):
 
 def test_export_and_import(basket, filled, labels, tmp_path):
     out = tmp_path / "x.npz"
-    said = " ".join(basket("export", "motion", out, "--labels", labels).split())
+    said = " ".join(basket("export", "motion", out, "--labels", labels, code=3).split())
     assert "6 videos, 18 segments" in said
     assert "2 labelled videos left out" in said
     assert "18-19/NBA/9_18_19.mp4 failed: moov atom not found" in said
@@ -103,7 +103,7 @@ def test_export_and_import(basket, filled, labels, tmp_path):
 
 def test_an_export_lists_the_videos_it_lacks(basket, labels, tmp_path):
     document = json.loads(
-        basket("export", "motion", tmp_path / "x.npz", "--labels", labels, "--json")
+        basket("export", "motion", tmp_path / "x.npz", "--labels", labels, "--json", code=3)
     )
     assert document["left_out"] == {
         "18-19/NBA/9_18_19.mp4": "failed: moov atom not found",

@@ -328,3 +328,17 @@ def test_a_writers_name_becomes_a_plain_file_name(feature_set, making):
     writer.add(making.row("a"), making.features("a"))
     writer.flush()
     assert [p.name for p in (feature_set.path / "manifest").iterdir()] == ["-shard-1-4.jsonl"]
+
+
+def test_folders_made_for_what_was_not_written_go_again(tmp_path):
+    page, table = tmp_path / "new" / "deep" / "page.html", tmp_path / "kept" / "table.csv"
+
+    def work():
+        with durable.room_for(page, table):
+            table.write_text("written")
+            raise OSError("no pictures")
+
+    with pytest.raises(OSError, match="no pictures"):
+        work()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert table.read_text() == "written"

@@ -106,6 +106,8 @@ def test_contradicting_rows_are_refused(tmp_path):
         (b"x.mp4,1,2\ny.mp4,1,2\n", "no header line"),
         (b"path,a,a\nx.mp4,1,2\n", "names a skill twice"),
         (b"\xff\xfe\x00\x01", "not UTF-8"),
+        (b"path,a\x1b[2J\nx.mp4,1\n", r"line 1: 'a\\x1b\[2J' contains a control character"),
+        (b"path,a\n\x1b]0;x\x07.mp4,1\n", "line 2: .* contains a control character"),
     ],
 )
 def test_files_that_are_no_label_tables_are_refused(tmp_path, content, message):
@@ -130,13 +132,19 @@ def test_shared_players_are_found_across_seasons(tmp_path):
     assert shared_players([train, other]) == {}
 
 
-def test_missing_files_and_empty_files_are_listed(tmp_path):
-    (tmp_path / "good.mp4").write_bytes(b"x")
-    (tmp_path / "empty.mp4").touch()
+def test_files_that_cannot_be_extracted_are_listed(tmp_path):
+    root = tmp_path / "videos"
+    root.mkdir()
+    (root / "good.mp4").write_bytes(b"x")
+    (root / "empty.mp4").touch()
+    (tmp_path / "elsewhere.mp4").write_bytes(b"x")
+    (root / "out.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    (root / "within.mp4").symlink_to(root / "good.mp4")
+    names = ("good", "empty", "none", "out", "within")
     table = read_labels(
-        write(tmp_path / "a.csv", "good.mp4,1", "empty.mp4,1", "none.mp4,1", header="path,a")
+        write(tmp_path / "a.csv", *(f"{name}.mp4,1" for name in names), header="path,a")
     )
-    assert table.missing_files(tmp_path) == ["empty.mp4", "none.mp4"]
+    assert table.missing_files(root) == ["empty.mp4", "none.mp4", "out.mp4"]
 
 
 def test_the_video_root_is_found_above_the_label_file(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def test_another_configuration_in_the_same_folder_is_refused(
 
 def test_impossible_requests_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     root = tmp_path / "demo"
-    with pytest.raises(UsageError, match="9 players"):
+    with pytest.raises(UsageError, match="Too few players to split: 9"):
         simulate_dataset(root, players=9)
     with pytest.raises(UsageError, match="5 seconds"):
         simulate_dataset(root, seconds=float("nan"))

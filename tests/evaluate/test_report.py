@@ -2,11 +2,13 @@
 
 import json
 import re
+from importlib import resources
 
 import numpy as np
 import pytest
 from markupsafe import Markup
 
+from basket.console.scores import evaluation_tables
 from basket.errors import RunError, UsageError
 from basket.evaluate import EvaluationReport, FeatureIdentity, assemble_report
 from basket.evaluate.protocol import PUBLISHED
@@ -201,6 +203,14 @@ def test_simulated_players_and_random_weights_stand_across_the_page(report, page
     assert "videomae/tiny was never trained" in page.text
     assert page.text.index("Simulated players") < page.text.index("evaluation report")
     assert "Simulated players" in report.to_markdown()
+
+
+def test_a_terminal_and_a_notebook_say_so_too_whichever_run_it_is(report):
+    """The random weights are those of the last run, the simulated players of the first."""
+    terminal = [each for each in evaluation_tables(report) if isinstance(each, str)]
+    for text in ("\n".join(terminal), report._repr_html_()):
+        assert "Simulated players" in text
+        assert "videomae/tiny was never trained" in text
 
 
 def test_summary_names_run_choice_and_notes(page):
@@ -415,3 +425,29 @@ def test_the_summary_says_what_can_be_told_apart(full):
 
 def test_no_published_scores_elsewhere(report):
     assert "human experts" not in report.to_html()
+
+
+def luminance(colour):
+    """Relative luminance of ``#rrggbb`` (WCAG 2.1)."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(scheme):
+    """By the 4.5 to 1 that WCAG asks of small print."""
+    css = (resources.files("basket.evaluate") / "templates/theme.css.j2").read_text()
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", part)) for part in css.split("@media", 1)
+    )
+    colours = light if scheme == "light" else light | dark
+    pairs = [
+        *((text, ground) for text in ("ink", "soft", "accent") for ground in ("paper", "card")),
+        ("bar-ink", "card"),
+        ("warn-ink", "warn"),
+        *((f"s{step}-ink", f"s{step}") for step in range(1, 6)),
+    ]
+    for text, ground in pairs:
+        darker, lighter = sorted(luminance(colours[name]) for name in (text, ground))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, ground)

@@ -8,6 +8,7 @@ import pytest
 
 from basket.dataset.skills import SKILLS
 from basket.predict.card import make_card
+from basket.predict.confidence import verdict
 from basket.predict.page import card_fragment, card_html, cards_html
 
 NAMES = tuple(skill.name for skill in SKILLS)
@@ -179,10 +180,40 @@ def test_several_cards_share_a_page_and_only_what_holds_for_all_stands_across_it
 def test_other_scales_and_unknown_skills():
     card = make_card("a.mp4", skills=("backhand",), levels=[2], probabilities=[[0.1, 0.2, 0.7]])
     cells = Cells(card_html(card))
-    assert cells.rows["backhand"]["data-word"] == "level 3 of 3"
+    assert cells.rows["backhand"]["data-word"] == "level 2 (0 to 2)"
     assert cells.rows["backhand"]["shares"] == [0.1, 0.2, 0.7]
     assert "lowest" in cells.text
     assert "highest" in cells.text
+
+
+def test_skills_of_another_data_set_are_a_group_of_their_own_with_names_that_fit():
+    names = ("Bow control", "Holds the bow without pressing it at all", "Tempo" * 20)
+    card = make_card("a.mp4", skills=names, levels=[0] * 3, probabilities=[[0.7, 0.3]] * 3)
+    assert [group for group, _ in card.groups] == ["skills"]
+    ((group, chart),) = card.radars
+    assert group == "skills"
+    lines = [lines for *_, lines in chart.labels]
+    assert lines[0] == ("Bow control",)
+    assert max(len(line) for each in lines for line in each) <= 13
+    assert all(len(each) == 3 and each[-1].endswith("…") for each in lines[1:])
+    assert "Holds the bow without pressing it at all" in Cells(card_html(card)).text
+
+
+def test_a_group_of_many_skills_has_no_chart():
+    """Twelve names around one circle would lie over each other."""
+    many = [f"skill {index}" for index in range(12)]
+    card = make_card("a.mp4", skills=many, levels=[0] * 12, probabilities=[[0.7, 0.3]] * 12)
+    assert card.radars == []
+    cells = Cells(card_html(card))
+    assert len(cells.rows) == 12
+    assert "In the charts" not in cells.text
+    assert "In the charts" in Cells(card_html(make())).text
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+def test_headings_start_at_the_first_level(cards):
+    headings = [tag for tag, _ in Cells(cards_html([make()] * cards)).tags if tag in ("h1", "h2")]
+    assert headings == ["h1", *["h2"] * cards]
 
 
 def test_hostile_names_are_escaped():
@@ -305,3 +336,10 @@ def test_nothing_on_the_page_is_fetched_from_elsewhere():
         assert tag not in ("script", "link", "iframe", "object")
         assert not set(attributes) & {"src", "srcset", "onclick", "onload"}
         assert not attributes.get("href", "#").startswith("http")
+
+
+@pytest.mark.parametrize(("beyond", "strange"), [(1, False), (2, True)])
+def test_one_skill_of_three_beyond_all_players_is_no_strange_reel(beyond, strange):
+    """Three skills and twenty players: every fourth reel would be one."""
+    found = verdict(calibration(0.7), beyond=beyond, n_skills=3)
+    assert (found.headline == "Unlike any reel it was checked on") == strange

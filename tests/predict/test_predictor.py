@@ -273,3 +273,13 @@ def test_two_files_of_one_name_are_refused_not_dropped(tmp_path):
     for folder in ("s1", "s2"):  # known to a cache alone, they may be one video
         (tmp_path / folder / "reel.mp4").unlink()
     assert len(find_reels(lists)) == 1
+
+
+def test_without_a_readable_video_no_empty_folder_is_left(world, fit, tmp_path):
+    listing = tmp_path / "wanted.csv"
+    listing.write_text("path\nnowhere.mp4\n")
+    found = basket.predict_videos(
+        fit(), [listing], cache=world.cache, report=tmp_path / "new" / "cards" / "page.html"
+    )
+    assert list(found.failed) == ["nowhere.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["wanted.csv"]

@@ -70,6 +70,27 @@ def make_room_for(file: Path) -> None:
         raise UsageError(f"{file} is a folder; name a file to write")
 
 
+@contextmanager
+def room_for(*files: Path) -> Iterator[None]:
+    """Make the folders of files that are to be written; those that stay empty go again.
+
+    Raises
+    ------
+    UsageError, CacheError
+        As :func:`make_room_for`.
+    """
+    folders = {folder for file in files for folder in file.parents}
+    made = sorted((each for each in folders if not each.exists()), reverse=True)  # inner ones first
+    try:
+        for file in files:
+            make_room_for(file)
+        yield
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
 def write_atomically(path: Path, data: bytes, *, overwrite: bool = True) -> None:
     """Write a small file whole or not at all, and durably.
 

@@ -75,6 +75,8 @@ class FeatureSet(PublishedRows):
             ("backbone", spec.backbone),
         ]
         notes = [f"{len(snapshot.damaged)} damaged shards"] if snapshot.damaged else []
+        if spec.random_weights:
+            notes.append("Random weights: these features carry no training.")
         return html_table(f"Feature set {self.name}", ("", ""), rows, notes=notes)
 
     def read(self, video_id: str) -> VideoFeatures:

@@ -231,7 +231,8 @@ def export_(
 ) -> None:
     """Write features for other programs.
 
-    As parquet, one npz, or a npy file per video.
+    As parquet, one npz, or a npy file per video. Ends with 3 when some videos of --labels have
+    no features; each of them is listed with its reason.
 
     \b
     Example:
@@ -255,6 +256,8 @@ def export_(
             tell=report,
         )
     output.result(found.to_json(), *export_tables(found))
+    if found.left_out:  # a script that goes on with fewer rows than it asked for must know
+        raise typer.Exit(EXIT_VIDEOS_FAILED)
 
 
 @cache_app.command("import")

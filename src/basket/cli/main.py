@@ -129,7 +129,8 @@ def _misused(error: Any) -> int:
         error.show()
     else:
         command = error.ctx.command_path if error.ctx is not None else "basket COMMAND"
-        _complain(None, f"{message}; see {command} --help", error.exit_code)
+        see = " See" if message.endswith("?") else "; see"
+        _complain(None, f"{message}{see} {command} --help", error.exit_code)
     return int(error.exit_code)
 
 

@@ -48,6 +48,8 @@ def extraction_details(now: Progress) -> str:
     rate = now.video_s / now.elapsed_s if now.elapsed_s else 0.0
     clips = now.clips / now.elapsed_s if now.elapsed_s else 0.0
     failed = f", {now.videos_failed} failed" if now.videos_failed else ""
+    if not now.clips:
+        return f"videos{failed}"
     return f"videos{failed}, {clips:.0f} clips/s, {rate:.0f}x real time, {now.bound_by}-bound"
 
 

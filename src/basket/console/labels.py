@@ -71,13 +71,18 @@ def _balance_table(table: TableOverview, name: str) -> Table:
 
 
 def _label_notes(found: LabelOverview) -> Iterator[str]:
+    from basket.dataset.overview import unused_end
+
     if found.video_root is None:
         yield "[yellow]No listed video was found; name their folder with --video-root[/]"
+    if unused := unused_end([table.level_counts for table in found.tables]):
+        yield f"[yellow]{unused}[/]"
     for table in found.tables:
         if table.missing_files:
             yield (
                 f"[yellow]{counted(len(table.missing_files), 'file')} of {escape(str(table.path))} "
-                f"missing or empty:[/] {escape(listed(table.missing_files))}"
+                "missing, empty, or a link out of the video root:[/] "
+                f"{escape(listed(table.missing_files))}"
             )
         if table.duplicates:
             yield (

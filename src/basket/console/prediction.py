@@ -57,7 +57,7 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
             how = (
                 f". {strange.details[0]}"
                 if alone
-                else f": {video.beyond} skills beyond all players"
+                else f": {counted(video.beyond, 'skill')} beyond all players"
             )
             yield f"[yellow]{strange.headline}{how}[/]"
     if len(found.videos) > LISTED:

@@ -73,10 +73,10 @@ def fit_tables(document: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def evaluation_tables(report: EvaluationReport) -> Iterator[RenderableType]:
     """Scores per run and test set, and everything that was left out of them."""
+    from basket.evaluate.wording import banners
+
     yield from results_tables([*report.results(), *_prior_rows(report)])
-    for run in report.runs:
-        yield from labels_of_truth(run.description.simulated, run.description.random_weights)
-        break
+    yield from (f"[yellow]{escape(sentence)}[/]" for sentence in banners(report))
     for run in report.runs:
         for split, scores in run.splits.items():
             if scores.seen_players:

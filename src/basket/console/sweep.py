@@ -43,8 +43,7 @@ def sweep_tables(found: SweepSummary) -> Iterator[RenderableType]:
 def leaderboard_tables(board: Leaderboard) -> Iterator[RenderableType]:
     """Configurations in order, what each axis is worth, and what failed."""
     words = METRICS[board.metric]
-    if board.simulated:
-        yield "[yellow]Simulated players: this says nothing about real ones.[/]"
+    yield from (f"[yellow]{escape(sentence)}[/]" for sentence in board.cautions)
     table = plain_table(
         gap=1, title=f"Validation, by {words.title}; {board.n_tried} configurations tried"
     )

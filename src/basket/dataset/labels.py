@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +20,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from basket.dataset.layout import parse_reel_name, player_key
+from basket.dataset.layout import parse_reel_name, player_key, resolve_video
 from basket.dataset.skills import N_LEVELS
 from basket.errors import LabelError, NotThereError
 
 MISSING = -1
 _MISSING_WORDS = frozenset({"", "nan", "na", "none", "null"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.video_ids)
 
+    def __repr__(self) -> str:
+        return (
+            f"LabelTable({str(self.path)!r}: {len(self)} videos, {len(self.skills)} skills of "
+            f"{self.n_levels} levels)"
+        )
+
     @cached_property
     def players(self) -> tuple[str, ...]:
         """The person in each video, ``league/player``; a foreign path is a person of its own."""
@@ -74,8 +82,8 @@ class LabelTable:
         return np.asarray((self.levels[:, :, None] == levels).sum(axis=0), dtype=np.int64)
 
     def missing_files(self, video_root: Path) -> list[str]:
-        """Ids whose file is absent or empty under ``video_root``."""
-        return [name for name in self.video_ids if not _has_bytes(video_root / name)]
+        """Ids whose file is absent, empty, or a link out of ``video_root``: not to be extracted."""
+        return [name for name in self.video_ids if not _has_bytes(video_root, name)]
 
 
 def read_labels(
@@ -178,7 +186,9 @@ def _split_rows(path: Path, raw: bytes) -> tuple[list[str], list[tuple[int, list
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise LabelError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV") from None
+        raise LabelError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8"
+        ) from None
     first_line = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first_line.count)
     try:
@@ -187,6 +197,12 @@ def _split_rows(path: Path, raw: bytes) -> tuple[list[str], list[tuple[int, list
     except csv.Error as error:
         raise LabelError(f"{path} is not a CSV file: {error}") from None
     lines = [(number, row) for number, row in lines if any(row)]
+    for number, row in lines:
+        if strange := next((cell for cell in row if _CONTROL.search(cell)), None):
+            # A terminal would do what it says: clear the screen, or rename the window.
+            raise LabelError(
+                f"{path} line {number}: {strange!r} contains a control character; remove it"
+            )
     (_, header), rows = lines[0], lines[1:]
     if not rows and not any(_is_number(name) for name in header[1:]):
         raise LabelError(f"{path} has a header and no rows; expected one row per video")
@@ -246,7 +262,7 @@ def _video_id(path: Path, line: int, cell: str, root: Path | None) -> str:
     """Turn a cell into a path relative to the root, refusing whatever leaves it."""
     listed = PurePosixPath(cell.replace("\\", "/"))
     where = f"{path} line {line}: "
-    if not cell or "\0" in cell or ".." in listed.parts:
+    if not cell or ".." in listed.parts:
         raise LabelError(
             f"{where}{cell!r} is not a path below the video root; expected one such as "
             "18-19/NBA/1_18_19.mp4, without '..'"
@@ -293,8 +309,8 @@ def _unique(
     return list(first.values()), tuple(duplicates)
 
 
-def _has_bytes(file: Path) -> bool:
+def _has_bytes(root: Path, name: str) -> bool:
     try:
-        return file.is_file() and file.stat().st_size > 0
-    except OSError:
+        return (file := resolve_video(root, name)).is_file() and file.stat().st_size > 0
+    except (OSError, LabelError):
         return False

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from basket.dataset.labels import LabelTable, guess_video_root, shared_players
 from basket.dataset.layout import parse_reel_name, require_folder
+from basket.notebook import html_table
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class TableOverview:
     duplicates : tuple of str
         Ids that stood in several rows (with the same levels; one row was kept).
     missing_files : tuple of str or None
-        Ids without a file; None where no video root is known.
+        Ids without a file to extract; None where no video root is known.
     """
 
     path: Path
@@ -57,6 +61,29 @@ class LabelOverview:
     video_root: Path | None
     tables: tuple[TableOverview, ...]
     shared_players: dict[tuple[int, int], list[str]]
+
+    def __repr__(self) -> str:
+        files = ", ".join(f"{table.path.name} {table.videos}" for table in self.tables)
+        return f"LabelOverview(videos: {files}; {len(self.shared_players)} pairs share players)"
+
+    def _repr_html_(self) -> str:
+        columns = ("file", "videos", "players", "no file", "twice")
+        rows = [
+            (
+                str(table.path),
+                table.videos,
+                table.players,
+                None if table.missing_files is None else len(table.missing_files),
+                len(table.duplicates),
+            )
+            for table in self.tables
+        ]
+        paths = [str(table.path) for table in self.tables]
+        notes = [
+            f"{len(players)} players are in {paths[first]} and {paths[second]}"
+            for (first, second), players in self.shared_players.items()
+        ]
+        return html_table("Label files", columns, rows, notes=notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -98,6 +125,44 @@ def overview(tables: Sequence[LabelTable], *, video_root: Path | None = None) ->
         tables=tuple(_table_overview(table, root) for table in tables),
         shared_players=shared_players(tables),
     )
+
+
+def unused_end(level_counts: Sequence[npt.ArrayLike]) -> str:
+    """A sentence where no label has the first or the last level: mostly the scale is another one.
+
+    Parameters
+    ----------
+    level_counts : sequence of array_like of int, (n_skills, K)
+        Of each label file; together they are one data set.
+
+    Returns
+    -------
+    str
+        Empty where all is well.
+
+    Examples
+    --------
+    >>> unused_end([[[3, 2, 4]], [[0, 2, 2]]])
+    ''
+    >>> unused_end([[[3, 2, 0, 0]]])
+    'No label is above 1: where that is the best level, say so with --levels 2'
+    """
+    counts = np.sum([np.sum(each, axis=0) for each in level_counts], axis=0)
+    used = np.flatnonzero(counts)
+    if used.size < 2:  # nobody can tell a scale from that
+        return ""
+    lowest, highest = used[0], used[-1]
+    if lowest > 0:
+        return (
+            f"No label is below {lowest}: levels count from 0, so subtract {lowest} from all where "
+            "that is the lowest level"
+        )
+    if highest + 1 < counts.size:
+        return (
+            f"No label is above {highest}: where that is the best level, say so with --levels "
+            f"{highest + 1}"
+        )
+    return ""
 
 
 def _table_overview(table: LabelTable, root: Path | None) -> TableOverview:

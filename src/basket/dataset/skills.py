@@ -46,13 +46,16 @@ class Skill:
     high_is_good: bool = True
 
     def level_name(self, level: int, n_levels: int = N_LEVELS) -> str:
-        """Name a level in words, polarity applied.
+        """Name a level in words, polarity applied; on a scale that has none, by its label.
 
         >>> SKILLS[0].level_name(4), skill_named("Defensive Consistency").level_name(0)
         ('excellent', 'excellent')
+        >>> SKILLS[0].level_name(2, n_levels=3)
+        'level 2 (0 to 2)'
         """
-        rank = level if self.high_is_good else n_levels - 1 - level
-        return LEVEL_NAMES[rank] if n_levels == N_LEVELS else f"level {rank + 1} of {n_levels}"
+        if n_levels != N_LEVELS:
+            return f"level {level} (0 to {n_levels - 1})"
+        return LEVEL_NAMES[level if self.high_is_good else n_levels - 1 - level]
 
 
 SKILLS: tuple[Skill, ...] = (

@@ -108,7 +108,7 @@ def simulate_dataset(
         Too few players, too short reels, or ``root`` holds a simulation of another configuration.
     """
     if players < MIN_PLAYERS:
-        raise UsageError(f"{players} players are too few to split: ask for {MIN_PLAYERS} or more.")
+        raise UsageError(f"Too few players to split: {players}; ask for {MIN_PLAYERS} or more")
     if not seconds >= 5:
         raise UsageError(f"A reel of {seconds:g} s shows too little: ask for 5 seconds or more.")
     if workers is not None and workers < 1:

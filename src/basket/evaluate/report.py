@@ -74,9 +74,12 @@ class EvaluationReport:
         return f"EvaluationReport({names} on {', '.join(self.split_names)})"
 
     def _repr_html_(self) -> str:
+        from basket.evaluate.wording import banners
+
         rows = self.results()
+        notes = (*banners(self), *self.notes)
         return html_table(
-            self.title, list(rows[0]), [list(row.values()) for row in rows], notes=self.notes
+            self.title, list(rows[0]), [list(row.values()) for row in rows], notes=notes
         )
 
     @property
@@ -148,10 +151,11 @@ class EvaluationReport:
 
         return render_markdown(self)
 
-    def write(self, path: Path, *, sections: Sequence[tuple[str, str]] = ()) -> None:
+    def write(self, path: str | Path, *, sections: Sequence[tuple[str, str]] = ()) -> None:
         """Write the page to ``path`` and its JSON and markdown twins beside it."""
         from basket.cache.durable import write_atomically
 
+        path = Path(path)
         make_room_for_report(path)
         texts = (self.to_json(), self.to_markdown(), self.to_html(sections=sections))
         for file, text in dict(zip(_report_files(path), texts, strict=True)).items():

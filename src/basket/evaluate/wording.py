@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from basket.evaluate.comparison_words import digest
 from basket.evaluate.metric_words import (
@@ -41,19 +41,26 @@ def run_title(run: RunReport) -> str:
 
 def banners(report: EvaluationReport) -> list[str]:
     """Sentences that stand across the page: what keeps these numbers from being about people."""
+    return cautions(
+        simulated=any(run.description.simulated for run in report.runs),
+        random_weights=[
+            feature.name
+            for run in report.runs
+            for feature in run.description.features
+            if feature.random_weights
+        ],
+    )
+
+
+def cautions(*, simulated: bool, random_weights: Iterable[str]) -> list[str]:
+    """What must stand beside scores of simulated players, or of features by these names."""
     said = []
-    if any(run.description.simulated for run in report.runs):
+    if simulated:
         said.append(
             "Simulated players: these numbers show that the tool works, not how people play."
         )
-    random = dict.fromkeys(
-        feature.name
-        for run in report.runs
-        for feature in run.description.features
-        if feature.random_weights
-    )
-    if random:
-        said.append(f"Random weights: {', '.join(random)} was never trained and is a control.")
+    if names := ", ".join(dict.fromkeys(random_weights)):
+        said.append(f"Random weights: {names} was never trained and is a control.")
     return said
 
 

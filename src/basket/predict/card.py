@@ -158,16 +158,19 @@ class SkillCard:
 
     @property
     def groups(self) -> list[tuple[str, list[SkillReading]]]:
-        """Readings by skill group, groups in the order of the data set."""
-        found = [
+        """Readings by skill group, in the data set's order; other skills alone are one group."""
+        found: list[tuple[str, list[SkillReading]]] = [
             (group, [reading for reading in self.readings if reading.skill.group == group])
             for group in GROUPS
         ]
-        return [(group, readings) for group, readings in found if readings]
+        named = [(group, readings) for group, readings in found if readings]
+        if [group for group, _ in named] == ["other"]:
+            return [("skills", named[0][1])]  # other than what?
+        return named
 
     @property
     def radars(self) -> list[tuple[str, Radar]]:
-        """A chart of each group of at least three skills."""
+        """A chart of each group of which one can be drawn."""
         charts = [
             (
                 group,

@@ -9,6 +9,8 @@ from basket.heads.calibration import Calibration
 #: Share of the skills beyond all reference players from which a reel is called strange. Of 30
 #: reference players, a thirty-first lies outside their range in one skill of fifteen.
 STRANGE_SHARE = 0.3
+#: And how many at least: of 20 reference players, a twenty-first lies outside in one skill of ten.
+STRANGE_SKILLS = 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def verdict(calibration: Calibration | None, *, beyond: int = 0, n_skills: int =
         skills: where many do, what was measured on players says little about this reel.
     """
     details = _details(calibration)
-    if n_skills and beyond > STRANGE_SHARE * n_skills:
+    if beyond >= STRANGE_SKILLS and beyond > STRANGE_SHARE * n_skills:
         strange = (
             f"For {beyond} of {n_skills} skills the prediction lies beyond all players the run was "
             "compared with, so what was measured on them need not hold here."

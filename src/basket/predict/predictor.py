@@ -99,6 +99,8 @@ class Prediction:
         notes = [f"{name}: {reason}" for name, reason in self.failed.items()]
         if self.run.config["simulated"]:
             notes.append("Fitted on simulated players: this says nothing about real ones.")
+        if self.run.config["random_weights"]:
+            notes.append("Features of random weights: a control, not a model.")
         return html_table(repr(self), ("skill", *columns), rows, notes=notes)
 
     def evidence(self, video_ids: Sequence[str] | None = None) -> dict[str, Evidence]:

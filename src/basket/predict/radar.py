@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ RADIUS = 62.0
 _INNER = 0.12
 #: Between these shares of the probability lies the band: the run holds it four in five.
 _LOW, _HIGH = 0.1, 0.9
-#: Characters of a name that stay on one line, and the height of a line.
-_ONE_LINE = 11
+#: Skills that span an area, and whose names have room around it.
+_FEWEST, _MOST = 3, 8
+#: Characters of a line of a name, lines of it, and the height of one.
+_LINE_CHARACTERS, _LINES = 13, 3
 LINE = 12.0
 
 Point = tuple[float, float]
@@ -33,7 +36,7 @@ class Radar:
     axes : tuple of (x, y)
         Ends of the axes.
     labels : tuple of (x, y, anchor, lines)
-        Names in one or two lines.
+        Names in up to three lines, longer ones cut short.
     dots : tuple of (x, y)
         Corners of the outline.
     description : str
@@ -55,7 +58,7 @@ def radar(
     probabilities: Sequence[Sequence[float]],
     words: Sequence[str],
 ) -> Radar | None:
-    """Lay out a chart; None for fewer than three skills, which span no area.
+    """Lay out a chart; None for fewer than three skills or more than eight.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ def radar(
         Of the levels from poor to excellent, per skill.
     """
     n = len(names)
-    if n < 3:
+    if not _FEWEST <= n <= _MOST:
         return None
     top = len(probabilities[0]) - 1
     # Four axes stand as a cross of diagonals: beside an upright one, names have no room.
@@ -118,16 +121,14 @@ def _label(name: str, angle: float) -> tuple[float, float, str, tuple[str, ...]]
 
 
 def _lines(name: str) -> tuple[str, ...]:
-    """A name in two lines where it is long and can be parted.
+    """A name in lines, cut short where it is too long for them.
 
-    >>> _lines("Offensive Consistency"), _lines("Contested-shots"), _lines("Fouls")
-    (('Offensive', 'Consistency'), ('Contested-', 'shots'), ('Fouls',))
+    >>> _lines("Offensive Consistency"), _lines("Contested-shots"), _lines("Contribution")
+    (('Offensive', 'Consistency'), ('Contested-', 'shots'), ('Contribution',))
+    >>> _lines("Holds the bow without pressing it at all")
+    ('Holds the bow', 'without', 'pressing it…')
     """
-    cuts = [at for at, letter in enumerate(name[:-1], start=1) if letter in " -"]
-    if len(name) <= _ONE_LINE or not cuts:
-        return (name,)
-    cut = min(cuts, key=lambda at: abs(at - len(name) / 2))
-    return name[:cut].rstrip(), name[cut:].lstrip()
+    return tuple(textwrap.wrap(name, _LINE_CHARACTERS, max_lines=_LINES, placeholder="…"))
 
 
 def _pair(point: Point) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from basket.errors import NotThereError, RunError
 from basket.evaluate.bootstrap import Interval, percentile_interval
+from basket.evaluate.wording import cautions
 from basket.metrics import CONFUSION_METRICS
 from basket.notebook import html_table
 from basket.sweep.effects import Effect, effects_of
@@ -72,6 +73,8 @@ class Leaderboard:
     n_stale : int
         Records of other code, labels or features, which take no part.
     simulated : bool
+    random_weights : tuple of str
+        Backbones that were never trained.
     """
 
     folder: str
@@ -82,6 +85,12 @@ class Leaderboard:
     failures: Mapping[str, str]
     n_stale: int
     simulated: bool
+    random_weights: tuple[str, ...] = ()
+
+    @property
+    def cautions(self) -> list[str]:
+        """Sentences that keep these scores from being about people or about a model."""
+        return cautions(simulated=self.simulated, random_weights=self.random_weights)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; undefined scores are null."""
@@ -108,8 +117,7 @@ class Leaderboard:
         ]
         shown = [name for name in metrics if self.rows and name in self.rows[0].means]
         columns = ("head", "parameters", "features", "pooling", *shown, "seeds")
-        notes = ["Simulated players: this says nothing about real ones."] if self.simulated else []
-        return html_table(repr(self), columns, rows, notes=notes)
+        return html_table(repr(self), columns, rows, notes=self.cautions)
 
     def to_html(self) -> str:
         """One self-contained page."""
@@ -173,6 +181,7 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
         failures=failures,
         n_stale=stale,
         simulated=bool(about.get("simulated")),
+        random_weights=tuple(about.get("random_weights", ())),
     )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from basket.dataset import N_LEVELS, read_labels
 from basket.errors import UsageError
-from basket.workflows.common import DEFAULT_CACHE, PathLike, Tell, unheard
+from basket.notebook import html_table
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Tell, one_or_several, unheard
 
 if TYPE_CHECKING:
     from basket.cache import FeatureCache, FeatureSet
@@ -44,6 +45,29 @@ class CacheOverview:
     wanted: int | None
     feature_sets: tuple[FeatureSetOverview, ...]
 
+    def __repr__(self) -> str:
+        return f"CacheOverview({str(self.path)!r}: {', '.join(e.name for e in self.feature_sets)})"
+
+    def _repr_html_(self) -> str:
+        columns = ("feature set", "done", "failed", "missing", "segments", "MB")
+        rows = [
+            (
+                each.name,
+                each.done,
+                each.failed,
+                None if each.missing is None else len(each.missing),
+                each.segments,
+                each.size_bytes / 1e6,
+            )
+            for each in self.feature_sets
+        ]
+        notes = [
+            f"{each.name} has random weights: its features carry no training"
+            for each in self.feature_sets
+            if each.random_weights
+        ]
+        return html_table(f"Feature sets of {self.path}", columns, rows, notes=notes)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -53,6 +77,7 @@ class CacheOverview:
         }
 
 
+@one_or_several("names", "labels")
 def list_cache(
     cache: PathLike = DEFAULT_CACHE,
     *,
@@ -90,6 +115,7 @@ def list_cache(
     )
 
 
+@one_or_several("names")
 def verify_cache(
     cache: PathLike = DEFAULT_CACHE,
     *,
@@ -109,6 +135,7 @@ def verify_cache(
     return [verify(each, deep=deep, tell=tell) for each in _chosen(open_cache(cache), names)]
 
 
+@one_or_several("names")
 def repair_cache(
     cache: PathLike = DEFAULT_CACHE, *, names: Sequence[str] = (), tell: Tell = unheard
 ) -> list[RepairReport]:
@@ -124,6 +151,7 @@ def repair_cache(
     return [repair(each, tell=tell) for each in _chosen(open_cache(cache), names)]
 
 
+@one_or_several("names")
 def pack_cache(
     cache: PathLike = DEFAULT_CACHE,
     *,
@@ -147,6 +175,7 @@ def pack_cache(
     ]
 
 
+@one_or_several("streams", "labels")
 def export_features(
     name: str,
     out: PathLike,

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from basket.dataset.labels import LabelTable, shared_players
+from basket.dataset.overview import unused_end
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 PathLike = str | Path
 Say = Callable[[str], None]
 Tell = Callable[[int, int], None]
@@ -27,6 +33,35 @@ def unheard(_done: int, _total: int) -> None:
     """Progress that nobody follows."""
 
 
+def one_or_several(
+    *names: str,
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a call take one path, name or run where these arguments are sequences of them.
+
+    A string is a sequence too: its letters would be looked for one by one.
+    """
+
+    def decorated(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        order = list(inspect.signature(call).parameters)
+
+        def several(name: str, value: Any) -> Any:
+            one = isinstance(value, str) or not isinstance(value, Iterable | None)
+            return [value] if one and name in names else value
+
+        @wraps(call)
+        def with_sequences(*args: Any, **kwargs: Any) -> Result:
+            # What is too much is passed on too: Python names the call that refuses it.
+            named = zip_longest(order[: len(args)], args, fillvalue="")
+            return call(
+                *(several(name, value) for name, value in named),
+                **{name: several(name, value) for name, value in kwargs.items()},
+            )
+
+        return with_sequences
+
+    return decorated
+
+
 def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:
     """Say how many labelled videos could not be used, and why the first of them."""
     if left_out:
@@ -37,8 +72,10 @@ def tell_left_out(name: str, left_out: Mapping[str, str], say: Say) -> None:
         say(f"{name}: {count} left out, e.g. {video_id} ({reason})")
 
 
-def tell_leak(tables: Mapping[str, LabelTable], say: Say) -> None:
-    """Say which players are learned from and chosen by at once."""
+def tell_doubts(tables: Mapping[str, LabelTable], say: Say) -> None:
+    """Say whether the scale is another one, and who is learned from and chosen by at once."""
+    if unused := unused_end([table.level_counts() for table in tables.values()]):
+        say(unused)
     names = list(tables)
     for (first, second), players in shared_players(list(tables.values())).items():
         count = "1 player is" if len(players) == 1 else f"{len(players)} players are"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from basket.dataset import TEST_SPLITS, LabelTable, find_splits, read_labels
 from basket.errors import RunError, UsageError
-from basket.workflows.common import PathLike, Say, silent, tell_left_out
+from basket.workflows.common import PathLike, Say, one_or_several, silent, tell_left_out
 
 if TYPE_CHECKING:
     from basket.cache import FeatureCache
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from basket.heads.persist import Run
 
 
+@one_or_several("runs")
 def evaluate_run(
-    runs: Sequence[PathLike],
+    runs: Sequence[PathLike | Run],
     *,
     tests: Mapping[str, PathLike] | None = None,
     cache: PathLike | None = None,
@@ -39,7 +40,7 @@ def evaluate_run(
 
     Parameters
     ----------
-    runs : sequence of path
+    runs : sequence of path or Run
     tests : mapping of str to path, optional
         Name of a test set to its label file; without it, BASKET's own test and cross sets.
     cache : path, optional
@@ -73,12 +74,14 @@ def evaluate_run(
     )
     from basket.evaluate.scores import evaluate
     from basket.evaluate.slices import read_meta, unmatched
+    from basket.heads.persist import Run
     from basket.heads.sources import sources_of_run
     from basket.workflows.prediction import load_run
 
-    loaded = [load_run(path) for path in runs]
+    loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if not loaded:
         raise UsageError("Name at least one run folder")
+    _require_one_scale(loaded)
     if not tests:
         root = None if video_root is None else Path(video_root)
         tests = find_splits(root, names=TEST_SPLITS, needed=TEST_SPLITS, option="--test NAME=CSV")
@@ -173,6 +176,22 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
             "its features with --cache"
         )
     return open_cache(path)
+
+
+def _require_one_scale(runs: Sequence[Run]) -> None:
+    """Refuse runs whose scores have no column or level in common, before any of them is scored."""
+    first = runs[0]
+    for other in runs[1:]:
+        if other.n_levels != first.n_levels:
+            differ = f"have {first.n_levels} and {other.n_levels} levels"
+        elif other.skills != first.skills:
+            differ = "differ in their skills or the order of them"
+        else:
+            continue
+        raise UsageError(
+            f"Runs {first.path} and {other.path} {differ}: they cannot be compared; evaluate them "
+            "one by one"
+        )
 
 
 def _in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from basket.dataset import N_LEVELS
 from basket.dataset.prompts import read_prompts
 from basket.errors import UsageError
-from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, silent
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, one_or_several, silent
 
 if TYPE_CHECKING:
     from basket.extract.decoding import Source
@@ -212,6 +212,7 @@ def _dense_plan() -> SegmentPlan:
     return SegmentPlan()
 
 
+@one_or_several("videos", "labels", "models", "streams")
 def _prepare(
     videos: Sequence[PathLike],
     *,

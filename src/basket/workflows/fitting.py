@@ -12,8 +12,9 @@ from basket.workflows.common import (
     PathLike,
     Say,
     default_run_folder,
+    one_or_several,
     silent,
-    tell_leak,
+    tell_doubts,
     tell_left_out,
 )
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from basket.workflows.prediction import VideoRun
 
 
+@one_or_several("features")
 def fit_head(
     *,
     cache: PathLike = DEFAULT_CACHE,
@@ -104,7 +106,7 @@ def fit_head(
         for name, path in {"train": train, "val": val}.items()
         if path is not None
     }
-    tell_leak(tables, say)
+    tell_doubts(tables, say)
     matrices: dict[str, Matrix] = {}
     for name, table in tables.items():
         (on_stage or silent)(f"reading {name}")

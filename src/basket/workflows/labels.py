@@ -7,9 +7,10 @@ from pathlib import Path
 
 from basket.dataset import N_LEVELS, read_labels
 from basket.dataset.overview import LabelOverview, overview
-from basket.workflows.common import PathLike
+from basket.workflows.common import PathLike, one_or_several
 
 
+@one_or_several("labels")
 def describe_labels(
     labels: Sequence[PathLike], *, video_root: PathLike | None = None, n_levels: int = N_LEVELS
 ) -> LabelOverview:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from basket.heads.persist import Run
 from basket.heads.persist import load_run as load_stored_run
-from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, silent
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, one_or_several, silent
 
 if TYPE_CHECKING:
     from basket.cache import FeatureCache
@@ -50,7 +50,7 @@ class VideoRun(Run):
         """
         if not _are_paths(X):
             return super().predict(X, metric)
-        return predict_videos(self, [X] if isinstance(X, str | Path) else X, **options)
+        return predict_videos(self, X, **options)
 
 
 def load_run(path: PathLike) -> VideoRun:
@@ -58,6 +58,7 @@ def load_run(path: PathLike) -> VideoRun:
     return VideoRun.of(load_stored_run(path))
 
 
+@one_or_several("videos")
 def predict_videos(
     run: PathLike | Run,
     videos: Sequence[PathLike],
@@ -108,7 +109,7 @@ def predict_videos(
     BasketError
         In one sentence. Videos that cannot be read are in the result, with the reason.
     """
-    from basket.cache.durable import make_room_for
+    from basket.cache.durable import room_for
     from basket.dataset.prompts import read_prompts
     from basket.predict.inputs import find_reels
     from basket.predict.predictor import Predictor
@@ -121,26 +122,24 @@ def predict_videos(
     scratch = None if out is None else Path(out).with_name(f".{Path(out).name}.features")
     known = _cache(cache)
     bank = None if prompts is None else read_prompts(prompts)
-    for file in (report, out):
-        if file is not None:
-            make_room_for(Path(file))
-    predictor = Predictor(
-        opened,
-        cache=known,
-        scratch=scratch,
-        weights=weights,
-        device=device,
-        precision=precision,
-        prompts=bank,
-        workers=workers,
-        say=say,
-    )
-    found = predictor.predict(sources, on_progress=on_progress)
-    if report is not None and found.videos:
-        _write_report(Path(report), found, known, bank, say)
-    if out is not None:
-        write_table(Path(out), found)
-        predictor.release_scratch()
+    with room_for(*(Path(file) for file in (report, out) if file is not None)):
+        predictor = Predictor(
+            opened,
+            cache=known,
+            scratch=scratch,
+            weights=weights,
+            device=device,
+            precision=precision,
+            prompts=bank,
+            workers=workers,
+            say=say,
+        )
+        found = predictor.predict(sources, on_progress=on_progress)
+        if report is not None and found.videos:
+            _write_report(Path(report), found, known, bank, say)
+        if out is not None:
+            write_table(Path(out), found)
+            predictor.release_scratch()
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from basket.dataset import N_LEVELS, find_splits, is_simulated
 from basket.errors import UsageError
-from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, silent, tell_leak
+from basket.workflows.common import DEFAULT_CACHE, PathLike, Say, silent, tell_doubts
 
 if TYPE_CHECKING:
     from basket.evaluate.report import EvaluationReport
@@ -142,7 +142,7 @@ def run_sweep(
     root = None if video_root is None else Path(video_root)
     data = SweepData(Path(cache), Path(train), None if val is None else Path(val), root, n_levels)
     loaded, folder = Loaded(data), Path(out)
-    tell_leak(dict(zip(("train", "val"), loaded.tables, strict=True)), say)
+    tell_doubts(dict(zip(("train", "val"), loaded.tables, strict=True)), say)
     make_folder(folder)
     about = _about(wanted, loaded, val)
     if worker:
@@ -245,4 +245,12 @@ def _about(space: Space, loaded: Loaded, val: PathLike | None) -> dict[str, Any]
         "train": str(loaded.data.train.resolve()),
         "val": None if val is None else str(Path(val).resolve()),
         "simulated": is_simulated(loaded.data.train),
+        "random_weights": sorted(
+            {
+                source.spec.backbone
+                for names in space.features
+                for source, _ in loaded.sources(names)
+                if source.spec.random_weights
+            }
+        ),
     }

@@ -41,7 +41,7 @@ def test_the_nearest_name_is_suggested(typed, meant):
 
 
 def test_something_quite_different_names_the_short_names_and_where_all_are():
-    with pytest.raises(UsageError, match=r"known are videomae, .* basket models"):
+    with pytest.raises(UsageError, match=r"known are motion, videomae, .* basket models"):
         resolve("zzzzzz")
 
 

@@ -69,5 +69,7 @@ def resolve(name: str) -> Checkpoint:
     if family in BACKBONES and family not in ours:
         return Checkpoint(name=name, family=family)
     known = [*ALIASES, *CATALOGUE, *(key for key in BACKBONES if key not in ours)]
-    hint = nearest(name, known) or f"; known are {', '.join(ALIASES)}."
+    # A family without weights has no alias: its name is all there is to it.
+    short = dict.fromkeys([*(entry.name for entry in ENTRIES if "/" not in entry.name), *ALIASES])
+    hint = nearest(name, known) or f"; known are {', '.join(short)}."
     raise UsageError(f"unknown model {name!r}{hint} All of them: basket models")
