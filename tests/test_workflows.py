@@ -42,6 +42,25 @@ def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
     assert first.results()[0]["accuracy"] > 0.6
 
 
+def test_runs_of_one_folder_name_and_of_other_labels_are_compared(league, tmp_path):
+    fewer = rewritten(league.train, tmp_path / "fewer.csv", lambda rows: rows[:16])
+    runs = [
+        basket.fit_head(cache=league.cache, train=train, out=tmp_path / place / "run").path
+        for place, train in {"many": league.train, "few": fewer}.items()
+    ]
+    [found] = basket.evaluate_run(runs, tests={"t": league.test}).comparisons
+    assert (found.first, found.second, found.n_seeds) == ("run", "run (2)", (1, 1))
+
+
+def test_runs_on_other_skills_are_not_put_into_one_table(league, fitted, tmp_path):
+    swapped = rewritten(
+        league.train, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    other = basket.fit_head(cache=league.cache, train=swapped, pool="max", out=tmp_path / "r")
+    with pytest.raises(UsageError, match="3 skills of 5 levels, in another order"):
+        basket.evaluate_run([fitted.path, other.path], tests={"t": league.test})
+
+
 def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
     more = rewritten(
         league.test,

@@ -218,7 +218,11 @@ def assemble_report(
     UsageError
         No run, no test set, an unknown primary run, or runs on other skills than these.
     """
-    named = _with_unique_names(runs)
+    names = unique_names([run.description.name for run in runs])
+    named = tuple(
+        replace(run, description=replace(run.description, name=name))
+        for run, name in zip(runs, names, strict=True)
+    )
     if not named:
         raise UsageError("a report needs at least one run")
     shape = (len(skills), n_levels)
@@ -253,14 +257,17 @@ def assemble_report(
     )
 
 
-def _with_unique_names(runs: Sequence[RunReport]) -> tuple[RunReport, ...]:
-    taken: set[str] = set()
-    named = []
-    for run in runs:
-        name, number = run.description.name, 1
-        while name in taken:
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names in their order, a number behind each that was there before.
+
+    >>> unique_names(["ridge", "mlp", "ridge"])
+    ['ridge', 'mlp', 'ridge (2)']
+    """
+    taken: dict[str, None] = {}
+    for name in names:
+        unique, number = name, 1
+        while unique in taken:
             number += 1
-            name = f"{run.description.name} ({number})"
-        taken.add(name)
-        named.append(replace(run, description=replace(run.description, name=name)))
-    return tuple(named)
+            unique = f"{name} ({number})"
+        taken[unique] = None
+    return list(taken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -70,6 +72,7 @@ def evaluate_run(
         RunReport,
         assemble_report,
         make_room_for_report,
+        unique_names,
     )
     from basket.evaluate.scores import evaluate
     from basket.evaluate.slices import read_meta, unmatched
@@ -79,6 +82,7 @@ def evaluate_run(
     loaded = [load_run(path) for path in runs]
     if not loaded:
         raise UsageError("Name at least one run folder")
+    _check_same_skills(loaded)
     if not tests:
         root = None if video_root is None else Path(video_root)
         names = [name for name in SPLIT_FILES if name not in ("train", "val")]
@@ -86,16 +90,18 @@ def evaluate_run(
         say(f"Test sets: {', '.join(tests)}")
     if report is not None:
         make_room_for_report(Path(report))
+    names_of_runs = unique_names([run.path.name for run in loaded])
     reports = []
     known = None if meta is None else read_meta(meta)
     main_split = next(iter(tests))
     answered = []
     matrices: dict[tuple[Any, ...], tuple[LabelTable, Matrix]] = {}
-    for run in loaded:
+    for run, called in zip(loaded, names_of_runs, strict=True):
+        about = replace(describe_run(run), name=called)
         sources = sources_of_run(_cache_of(run, cache), run)
         splits_of_run = {}
         for name, path in tests.items():
-            (on_stage or silent)(f"{run.path.name} on {name}")
+            (on_stage or silent)(f"{called} on {name}")
             # Runs on the same features share the pooled matrix.
             key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
             if key not in matrices:
@@ -107,7 +113,7 @@ def evaluate_run(
                 for column in unmatched(table.video_ids, known or {}):
                     say(f"{name}: {column} of {meta} is known of none of its videos")
             table, matrix = matrices[key]
-            about, answers = describe_run(run), answers_of(run, matrix, split=name)
+            answers = answers_of(run, matrix, split=name)
             if name == main_split and answers.ids:
                 answered.append((about, answers))
             splits_of_run[name] = evaluate(
@@ -121,7 +127,7 @@ def evaluate_run(
                 meta=known,
                 references=protocol.references_for(table, simulated=about.simulated),
             )
-        reports.append(RunReport(describe_run(run), splits_of_run))
+        reports.append(RunReport(about, splits_of_run))
     if len(reports) > 1:
         (on_stage or silent)("comparing runs")
     assembled = assemble_report(
@@ -131,9 +137,7 @@ def evaluate_run(
         primary=primary,
         primary_reason=primary_reason,
         main_split=main_split,
-        comparisons=compare_runs(
-            answered, primary=primary or loaded[0].path.name, split=main_split
-        ),
+        comparisons=compare_runs(answered, primary=primary or names_of_runs[0], split=main_split),
         created=time.strftime("%Y-%m-%d %H:%M"),
         title=title or DEFAULT_TITLE,
     )
@@ -160,7 +164,34 @@ def describe_run(run: Run) -> RunDescription:
         n_train_players=config["train"]["n_players"],
         settings={name: str(value) for name, value in config["params"].items()},
         versions=config["versions"],
+        learned_from=_learned_from(run),
     )
+
+
+def _learned_from(run: Run) -> str:
+    """Digest of what decides a run beside its settings, its features and its seed."""
+    labels, aside = run.config["labels"], run.config.get("set_aside")
+    parts = [
+        [labels.get(name, {}).get("sha256") for name in ("train", "val")],
+        # Players, not videos: another seed sets others aside, who may have more reels.
+        run.config["train"]["n_players"],
+        0 if aside is None else aside["n_players"],
+        bool(run.decision.temperatures),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _check_same_skills(runs: Sequence[Run]) -> None:
+    """Refuse runs whose scores could not stand in one table."""
+    first = runs[0]
+    for run in runs[1:]:
+        if (run.skills, run.n_levels) != (first.skills, first.n_levels):
+            order = ", in another order" if set(run.skills) == set(first.skills) else ""
+            raise UsageError(
+                f"{run.path} predicts {len(run.skills)} skills of {run.n_levels} levels{order}, "
+                f"and {first.path} {len(first.skills)} of {first.n_levels}; compare runs that were "
+                "fitted on label files with one header"
+            )
 
 
 def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
