@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +253,7 @@ def test_a_lock_is_held_by_one(tmp_path):
 def _sweep_process(court, folder, *, delay_s=0.0):
     script = f"""
 import time
+from dataclasses import replace
 from pathlib import Path
 from basket.sweep import HeadSpace, Space, fitting, run_settings
 from basket.sweep.data import SweepData
@@ -276,6 +278,7 @@ print(done.n_computed)
 def test_ctrl_c_ends_a_worker_without_a_word(court, tmp_path):
     script = f"""
 import os, signal
+from dataclasses import replace
 from pathlib import Path
 from basket.sweep import runner
 from basket.sweep.data import SweepData
@@ -435,17 +438,41 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path):
         run_sweep(SMALL, jobs=0)
 
 
-def test_optuna_continues_where_it_was(court, tmp_path):
+OPTUNA = Space(
+    features=(("good",), ("noise",)),
+    pools=("mean", "max"),
+    heads=(HeadSpace("cumulative", {"penalties": (1.0, 9.0)}),),
+    search=Search("optuna", budget=3),
+)
+
+
+def test_optuna_tries_as_many_as_it_may_and_continues_where_it_was(court, tmp_path):
     pytest.importorskip("optuna")
-    space = Space(
-        features=(("good",), ("noise",)),
-        pools=("mean", "max"),
-        search=Search("optuna", budget=4),
-    )
-    first = run_sweep(space, out=tmp_path, **court.files)
-    assert 1 <= first.board.n_tried <= 4
-    again = run_sweep(space, out=tmp_path, **court.files)
-    assert again.n_computed == 0
+    first = run_sweep(OPTUNA, out=tmp_path, **court.files)
+    assert (first.board.n_tried, first.n_computed) == (3, 3)
+    assert run_sweep(OPTUNA, out=tmp_path, **court.files).n_computed == 0
+    more = replace(OPTUNA, search=Search("optuna", budget=6))
+    found = run_sweep(more, out=tmp_path, **court.files)
+    assert (found.board.n_tried, found.n_computed) == (6, 3)
+
+
+def test_optuna_ends_where_there_is_nothing_left_to_try(court, tmp_path):
+    pytest.importorskip("optuna")
+    small = replace(OPTUNA, pools=("mean",), search=Search("optuna", budget=50))
+    assert run_sweep(small, out=tmp_path, **court.files).board.n_tried == 4
+
+
+def test_optuna_learns_nothing_from_another_space_metric_or_data(court, tmp_path):
+    """Each is a study of its own; what they have in common is not fitted again."""
+    pytest.importorskip("optuna")
+    whole = replace(OPTUNA, pools=("mean",), search=Search("optuna", budget=4))
+    assert run_sweep(whole, out=tmp_path, **court.files).n_computed == 4
+    edited = replace(whole, pools=("mean", "min"), search=Search("optuna", budget=8))
+    assert run_sweep(edited, out=tmp_path, **court.files).n_computed == 4
+    by_mae = run_sweep(replace(whole, metric="mae"), out=tmp_path, **court.files)
+    assert by_mae.n_computed == 0
+    others = {**court.files, "train": court.val, "val": court.train}
+    assert run_sweep(whole, out=tmp_path, **others).n_computed == 4
 
 
 def test_optuna_is_asked_for_by_name(court, tmp_path, monkeypatch):

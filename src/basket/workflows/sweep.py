@@ -172,7 +172,8 @@ def run_sweep(
         if engine == "ray":
             helpers = ray_helpers(data, folder, address=ray_address, cpus=jobs, say=say)
             help_out = stack.enter_context(helpers)
-        walk(wanted, run_batch, folder=folder)
+        data_and_code = json.dumps([about["data"], about["code"]])
+        walk(wanted, run_batch, folder=folder, data=data_and_code)
     board = read_leaderboard(folder, metric=wanted.metric)
     if worker:
         return SweepSummary(folder, board, computed, None, None, 0)
