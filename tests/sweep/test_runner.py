@@ -83,16 +83,49 @@ def test_seeds_that_change_nothing_are_fitted_and_scored_once(loaded, monkeypatc
     assert len(scored) == 1
 
 
-def test_one_that_fails_among_those_fitted_together_is_the_one_told(court, tmp_path):
+def test_one_that_fails_among_those_fitted_together_is_the_one_told(court, tmp_path, monkeypatch):
+    together = fitting.fit_many
+
+    def spoilt(heads, *data, **settings):
+        if any(head.dropout == 0.3 for head in heads):
+            raise ArithmeticError("no good")
+        return together(heads, *data, **settings)
+
+    monkeypatch.setattr(fitting, "fit_many", spoilt)
     space = Space(
         features=(("good",),),
-        heads=(HeadSpace("mlp", {"dropout": (0.1, 1.5, 0.2), "epochs": (1,), "hidden": (4,)}),),
+        heads=(HeadSpace("mlp", {"dropout": (0.1, 0.3, 0.2), "epochs": (1,), "hidden": (4,)}),),
     )
     settings = space.grid()
     assert len({fitting.share_signature(setting) for setting in settings}) == 1
     records = run_settings(settings, data=court.data, folder=tmp_path).records
     failed = [setting.parameters["dropout"] for setting in settings if "error" in records[setting]]
-    assert failed == [1.5]
+    assert failed == [0.3]
+
+
+@pytest.mark.parametrize(
+    ("head", "params"),
+    [
+        ("mlp", {"hierarchy": True, "epochs": 1, "hidden": 4}),
+        ("attention", {"queries": "group", "epochs": 1}),
+    ],
+)
+def test_a_sweep_fills_in_what_the_names_of_the_skills_say(court, tmp_path, head, params):
+    """The head that is tried is the one that is fitted as a run when it is chosen."""
+    space = Space(
+        features=(("good",),), heads=(HeadSpace(head, {k: (v,) for k, v in params.items()}),)
+    )
+    done = run_sweep(space, out=tmp_path, **court.files)
+    assert not done.board.failures
+    filled = {"mlp": "hierarchy", "attention": "queries"}[head]
+    assert done.run.config["params"][filled] == [2, 2, 4]
+
+
+def test_a_sweep_tells_prompts_what_its_columns_are(court, tmp_path):
+    """Features that are no text scores cannot be tried, as they cannot be fitted as a run."""
+    space = Space(features=(("good",),), heads=(HeadSpace("prompts"),), pools=("mean",))
+    with pytest.raises(RunError, match="needs the stream prompts of an X-CLIP feature set"):
+        run_sweep(space, out=tmp_path, **court.files)
 
 
 def test_scores_are_of_players_the_rules_were_not_chosen_on(loaded):

@@ -151,7 +151,6 @@ class CumulativeHead(SkillHead):
         """Rotate the features once; heads of one penalty each are a path, from strong to weak."""
         weight = float(rows.learned().weights.sum())
         for head in heads:
-            head._check_parameters()
             head._make_room(rows)
         path = sorted(heads, key=lambda head: -float(head._candidates(weight).max()))
         for skills, part in rows.by_missingness():
@@ -196,6 +195,8 @@ class CumulativeHead(SkillHead):
         if self.folds < 2:
             raise UsageError(f"cumulative needs at least 2 folds, got folds={self.folds}")
         check_range(self, "tolerance", above=0)
+        candidate_powers(self.powers, self.penalties)
+        self._candidates(1.0)
 
     def _choose_powers(self, learned: TrainingRows) -> Float:
         powers = candidate_powers(self.powers, self.penalties)

@@ -151,8 +151,6 @@ class GbdtHead(SkillHead):
         from basket.heads.boosting import Bins
 
         first = heads[0]
-        for head in heads:
-            head._check_parameters()
         if first.pca is not None:
             mean, components = principal_components(rows.learned(), first.pca)
             for head in heads:
@@ -198,6 +196,8 @@ class GbdtHead(SkillHead):
             raise UsageError(
                 f"gbdt knows the objectives {', '.join(OBJECTIVES)}, got {self.objective!r}"
             )
+        if self.objective == "frank-hall" and self.class_weight is not None:
+            raise UsageError("class_weight is for the objectives cumulative and multiclass")
         check_range(self, "rounds", "pca", "min_data_in_leaf", "threads", at_least=1)
         check_range(self, "leaves", at_least=2, at_most=_MAX_LEAVES)
         check_range(self, "bins", at_least=2)
@@ -338,8 +338,6 @@ def _questions(rows: TrainingRows) -> TrainingRows:
     """Each skill as K-1 binary ones: does the level lie above k? All labels must be there."""
     cuts = np.arange(rows.n_levels - 1)
     above = (rows.levels[:, :, None] > cuts).astype(np.int64)
-    if rows.factors is not None:
-        raise UsageError("class_weight is for the objectives cumulative and multiclass")
     return replace(rows, levels=above.reshape(len(above), -1), n_levels=2)
 
 

@@ -18,6 +18,7 @@ from scipy.special import expit
 from basket.dataset.skills import skill_named
 from basket.errors import UsageError
 from basket.heads.base import SkillHead
+from basket.heads.parameters import check_range
 from basket.heads.pooling import parse_poolings
 from basket.heads.rows import TrainingRows
 
@@ -83,8 +84,6 @@ class PromptsHead(SkillHead):
         return tags
 
     def _fit(self, rows: TrainingRows) -> None:
-        if not self.strength > 0:
-            raise UsageError(f"strength must be above 0, got {self.strength}")
         rows = rows.learned()
         share = rows.weights / rows.weights.sum()
         X = np.asarray(rows.X, dtype=np.float64)
@@ -108,6 +107,9 @@ class PromptsHead(SkillHead):
                 for skill in range(rows.n_skills)
             ]
         )
+
+    def _check_parameters(self) -> None:
+        check_range(self, "strength", above=0)
 
     def _signs(self, width: int) -> Float:
         """Weight of each feature in each active skill's score, (P, n_active)."""

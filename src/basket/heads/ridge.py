@@ -129,7 +129,6 @@ class RidgeHead(SkillHead):
     def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
         """Search the candidates of all heads at once; each then chooses among its own."""
         first = heads[0]
-        first._check_parameters()
         rows = rows.learned()
         for head in heads:
             head._make_room(rows)
@@ -159,6 +158,7 @@ class RidgeHead(SkillHead):
             raise UsageError(f"ridge needs at least 2 folds, got folds={self.folds}")
         if self.target not in TARGETS:
             raise UsageError(f"ridge knows the targets {', '.join(TARGETS)}, got {self.target!r}")
+        self._candidates(1.0)
 
     def _make_room(self, rows: TrainingRows) -> None:
         n_scores = rows.n_skills * self._scores_per_skill(rows.n_levels)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from basket.errors import BasketError, RunError
+from basket.heads.sources import described
 from basket.sweep.data import Loaded, SweepData
 from basket.sweep.fitting import Failed, Fitted, fit_settings, share_signature
 from basket.sweep.records import Records, code_version, group_key, record_key
@@ -155,7 +156,8 @@ def _outcomes(settings: Sequence[Setting], loaded: Loaded) -> Iterable[Fitted | 
         train, val = loaded.matrices(settings[0])
     except (BasketError, ValueError, ArithmeticError) as error:
         return [Failed(setting, error) for setting in settings]
-    return fit_settings(settings, train, val)
+    sources = loaded.sources(settings[0].features)
+    return fit_settings(settings, train, val, feature_sets=described(sources))
 
 
 def _record(each: Fitted | Failed, loaded: Loaded, notes: Mapping[str, Any]) -> dict[str, Any]:

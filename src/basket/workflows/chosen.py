@@ -30,6 +30,7 @@ def chosen_run(
     """
     from basket.heads.fit import fit_run
     from basket.heads.persist import load_run
+    from basket.heads.sources import described
     from basket.sweep.records import record_key
 
     setting = best.setting
@@ -49,10 +50,7 @@ def chosen_run(
         seed=setting.seed,
         aside=aside,
         pooling=setting.pooling,
-        feature_sets=[
-            {"name": each.name, "stream": stream, "spec": each.spec}
-            for each, stream in loaded.sources(setting.features)
-        ],
+        feature_sets=described(loaded.sources(setting.features)),
         out=out,
         labels={
             "cache": str(loaded.data.cache.resolve()),
