@@ -186,6 +186,38 @@ def test_a_sweep_says_what_it_chose_from_and_counts_its_looks(layout, league):
     assert again.report.results() == first.report.results()
 
 
+def test_a_sweep_refuses_a_test_set_before_it_fits_and_before_it_looks(league, tmp_path):
+    data = {"cache": league.cache, "train": league.train, "out": tmp_path / "s"}
+    other = rewritten(
+        league.test, tmp_path / "other.csv", lambda rows: [["path", "A", "B", "C"], *rows[1:]]
+    )
+    for test, said in {tmp_path / "none.csv": "no label file", other: "are not those of"}.items():
+        with pytest.raises(UsageError, match=said):
+            basket.run_sweep(basket.Space(pools=("mean",)), test=test, **data)
+    with pytest.raises(UsageError, match="set aside must lie in 0"):
+        basket.run_sweep(basket.Space(pools=("mean",)), set_aside=1.0, **data)
+    assert not data["out"].exists()
+
+
+def test_a_sweep_reads_test_columns_in_any_order_and_tells_players_it_chose_by(league, tmp_path):
+    swapped = rewritten(
+        league.val, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    said = []
+    found = basket.run_sweep(
+        basket.Space(pools=("mean",)),
+        cache=league.cache,
+        train=league.train,
+        val=league.val,
+        test=swapped,
+        out=tmp_path / "s",
+        say=said.append,
+    )
+    assert found.report.skills == SKILLS
+    assert found.report.results()[0]["accuracy"] > 0.6
+    assert any("Leak: 12 players are in both val and test" in line for line in said)
+
+
 def test_a_sweep_without_validation_says_whom_it_holds_out(league, tmp_path):
     said = []
     basket.run_sweep(

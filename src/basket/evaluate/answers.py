@@ -143,8 +143,7 @@ def answers_of(run: FittedRun, matrix: LabelledMatrix, *, split: str = "test") -
         The test set's skills are not the run's.
     """
     skills = list(run.skills)
-    if list(matrix.skills) != skills:
-        raise UsageError(_skill_mismatch(split, expected=skills, found=list(matrix.skills)))
+    check_skills(split, expected=skills, found=list(matrix.skills))
     truth = np.asarray(matrix.Y)
     shape = (len(truth), len(skills), run.n_levels)
     proba = (
@@ -168,7 +167,15 @@ def _decide(run: FittedRun, proba: npt.NDArray[np.float64], metric: str) -> IntA
     return np.asarray(run.decision.predict(proba, metric))
 
 
-def _skill_mismatch(split: str, *, expected: list[str], found: list[str]) -> str:
+def check_skills(split: str, *, expected: list[str], found: list[str]) -> None:
+    """Refuse a test set whose skills are not those that a run predicts.
+
+    Raises
+    ------
+    UsageError
+    """
+    if found == expected:
+        return
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
     detail = "; ".join(
@@ -176,7 +183,7 @@ def _skill_mismatch(split: str, *, expected: list[str], found: list[str]) -> str
         for what, names in (("missing:", missing), ("unknown to the run:", surplus))
         if names
     )
-    return (
+    raise UsageError(
         f"the skills of test set {split!r} are not those of the run "
         f"({detail or 'same names in another order'}); use a label file with the run's skills"
     )

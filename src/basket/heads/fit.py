@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from basket.errors import UsageError
-from basket.heads.calibration import measure, set_aside
+from basket.heads.calibration import check_share, measure, set_aside
 from basket.heads.decision import DecisionRules
 from basket.heads.filled_in import head_for
 from basket.heads.held_out import out_of_fold, predict, predictions_parquet
@@ -170,8 +170,7 @@ def check_settings(head: str, params: Mapping[str, Any], *, n_levels: int, aside
         are the whole run's, or a share of players to set aside that is none.
     """
     check_parameters(head, {"n_levels": n_levels, **params})
-    if not 0 <= aside < 1:
-        raise UsageError(f"the share of players to set aside must lie in 0..1, got {aside}")
+    check_share(aside)
     if params.get("n_levels", n_levels) != n_levels:
         raise UsageError(f"n_levels is {n_levels} by the labels and cannot be set otherwise")
     if "seed" in params:

@@ -43,10 +43,13 @@ class Range:
 
     def draw(self, random: np.random.Generator) -> float | int:
         """One number."""
+        # A whole number stands for everything that is rounded to it, at the ends too.
+        half = 0.5 if self.integer else 0.0
+        low, high = self.low - half, self.high + half
         if self.log:
-            value = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
+            value = math.exp(random.uniform(math.log(low), math.log(high)))
         else:
-            value = random.uniform(self.low, self.high)
+            value = random.uniform(low, high)
         value = min(max(value, self.low), self.high)
         return round(value) if self.integer else float(f"{value:.6g}")
 

@@ -106,7 +106,7 @@ def evaluate_run(
             key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
             if key not in matrices:
                 table = read_labels(path, video_root=video_root, n_levels=run.n_levels)
-                table = _in_order_of(run.skills, table)
+                table = in_order_of(run.skills, table)
                 matrix = protocol.matrix_of_test_set(sources, table, pooling=run.pooling)
                 matrices[key] = (table, matrix)
                 tell_left_out(name, matrix.left_out, say)
@@ -207,7 +207,7 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
     return open_cache(path)
 
 
-def _in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:
+def in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:
     """The table with its columns in the order of a run's skills, where it has the same skills."""
     if tuple(skills) == table.skills or set(skills) != set(table.skills):
         return table  # the same order, or a mismatch that the evaluation explains
