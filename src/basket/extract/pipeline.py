@@ -7,7 +7,6 @@ video that cannot be read becomes a failed row with its reason; nothing is skipp
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from basket.cache import (
     mixing_sentence,
 )
 from basket.cache.progress import Work, telling_progress
+from basket.cores import usable_cores
 from basket.errors import Interrupted
 from basket.extract.assembly import VideoInProgress, stream_at_scale, why_not_storable
 from basket.extract.attempts import Attempts
@@ -214,14 +214,6 @@ def extract(
         seconds=state.seconds,
         batch_sizes=dict(zip(names, forward.batch_sizes, strict=True)),
     )
-
-
-def usable_cores() -> int:
-    """Cores this process may run on (a cluster's scheduler may allow fewer than there are)."""
-    try:
-        return max(1, len(os.sched_getaffinity(0)))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
 
 
 def plan_jobs(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 from scipy.special import expit, softmax
 
+from basket.cores import usable_cores
 from basket.errors import UsageError
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.booster_text import check_booster_text
@@ -241,7 +242,7 @@ class GbdtHead(SkillHead):
 
     def _threads(self, cells: int) -> int:
         if self.threads is not None:
-            return min(self.threads, _usable_cores())
+            return min(self.threads, usable_cores())
         # Threads cost more than they give when a histogram takes microseconds.
         return 1 if cells < _SMALL_CELLS else _usable_threads()
 
@@ -343,11 +344,6 @@ def _questions(rows: TrainingRows) -> TrainingRows:
 
 def _usable_threads() -> int:
     """CPUs this process may run on, or ``OMP_NUM_THREADS`` where that is smaller."""
-    usable = _usable_cores()
+    usable = usable_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(usable, int(wanted)) if wanted.isdigit() and int(wanted) else usable
-
-
-def _usable_cores() -> int:
-    counted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return counted or 1

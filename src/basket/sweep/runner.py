@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from basket.cores import usable_cores
 from basket.errors import BasketError, RunError
 from basket.heads.sources import described
 from basket.sweep.data import Loaded, SweepData
@@ -252,11 +253,6 @@ def _run_in_processes(
                 computed += len(done)
                 progress.add(piece.settings)
     return computed
-
-
-def usable_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _worker: tuple[Loaded, Records] | None = None
