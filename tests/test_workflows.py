@@ -90,6 +90,15 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(league, fitt
     assert [path.name for path in tmp_path.iterdir()] == ["twin.md"]
 
 
+def test_an_evaluation_that_fails_leaves_no_folder(league, fitted, tmp_path):
+    report = tmp_path / "reports" / "june" / "r.html"
+    with pytest.raises(UsageError, match="no label file"):
+        basket.evaluate_run([fitted.path], tests={"t": tmp_path / "no.csv"}, report=report)
+    assert list(tmp_path.iterdir()) == []
+    basket.evaluate_run([fitted.path], tests={"t": league.test}, report=report)
+    assert {path.name for path in report.parent.iterdir()} == {"r.html", "r.json", "r.md"}
+
+
 def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
     meta = tmp_path / "meta.csv"
     ids = "\n".join(f"{video_id(p)},{'guard' if p % 2 else 'centre'}" for p in range(48, 60))

@@ -150,27 +150,28 @@ class EvaluationReport:
 
     def write(self, path: Path, *, sections: Sequence[tuple[str, str]] = ()) -> None:
         """Write the page to ``path`` and its JSON and markdown twins beside it."""
-        from basket.cache.durable import write_atomically
+        from basket.cache.durable import make_room_for, write_atomically
 
-        make_room_for_report(path)
+        check_room_for_report(path)
+        make_room_for(path)
         texts = (self.to_json(), self.to_markdown(), self.to_html(sections=sections))
         for file, text in dict(zip(_report_files(path), texts, strict=True)).items():
             write_atomically(file, text.encode())
 
 
-def make_room_for_report(path: Path) -> None:
-    """Refuse a page that could not be written with its twins, and make its folder.
+def check_room_for_report(path: Path) -> None:
+    """Refuse a page that could not be written with its twins; nothing is made yet.
 
     Raises
     ------
     BasketError
-        As :func:`basket.cache.durable.make_room_for`.
+        As :func:`basket.cache.durable.check_room_for`.
     """
-    from basket.cache.durable import make_room_for
+    from basket.cache.durable import check_room_for
 
-    make_room_for(path)  # first, as a folder may have no name to derive the others from
+    check_room_for(path)  # first, as a folder may have no name to derive the others from
     for file in _report_files(path):
-        make_room_for(file)
+        check_room_for(file)
 
 
 def _report_files(path: Path) -> tuple[Path, Path, Path]:

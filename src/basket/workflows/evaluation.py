@@ -71,7 +71,7 @@ def evaluate_run(
         DEFAULT_TITLE,
         RunReport,
         assemble_report,
-        make_room_for_report,
+        check_room_for_report,
         unique_names,
     )
     from basket.evaluate.scores import evaluate
@@ -89,7 +89,7 @@ def evaluate_run(
         tests = find_splits(root, names=names, needed=names, option="--test NAME=CSV")
         say(f"Test sets: {', '.join(tests)}")
     if report is not None:
-        make_room_for_report(Path(report))
+        check_room_for_report(Path(report))
     names_of_runs = unique_names([run.path.name for run in loaded])
     reports = []
     known = None if meta is None else read_meta(meta)
