@@ -227,6 +227,12 @@ def test_a_sweep_reads_test_columns_in_any_order_and_tells_players_it_chose_by(l
     assert any("Leak: 12 players are in both val and test" in line for line in said)
 
 
+def test_a_sweep_of_one_player_alone_has_nobody_to_select_on(league, tmp_path):
+    one = rewritten(league.train, tmp_path / "one.csv", lambda rows: rows[:2])
+    with pytest.raises(UsageError, match="one player alone, and none can be held out"):
+        basket.run_sweep(basket.Space(), cache=league.cache, train=one, out=tmp_path / "s")
+
+
 def test_a_sweep_without_validation_says_whom_it_holds_out(league, tmp_path):
     said = []
     basket.run_sweep(

@@ -464,6 +464,18 @@ def test_the_leaderboard_says_what_an_axis_is_worth(court, tmp_path):
     json.dumps(board.to_json(), allow_nan=False)
 
 
+def test_equal_configurations_stand_in_an_order_that_no_hash_decides(court, tmp_path):
+    """With one penalty no fold is dealt: the number of folds changes nothing, names decide."""
+    penalties, folds = (1.0,), (9, 2, 5)
+    space = Space(
+        features=(("good",),),
+        heads=(HeadSpace("cumulative", {"penalties": penalties, "folds": folds}),),
+    )
+    board = run_sweep(space, out=tmp_path, **court.files).board
+    assert len({tuple(row.means.values()) for row in board.rows}) == 1
+    assert [row.setting.parameters["folds"] for row in board.rows] == [2, 5, 9]
+
+
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
     with pytest.raises(NotThereError, match="is no sweep"):
         read_leaderboard(tmp_path)

@@ -14,7 +14,7 @@ from basket.heads.decision import RULES
 from basket.metrics import LEVEL_METRICS, IntArray
 
 #: A metric without a decision rule of its own borrows that of the metric nearest to it.
-_BORROWS = {"balanced_accuracy": "accuracy", "off_by_one": "mae", "balanced_mae": "mae"}
+_BORROWS = {"balanced_accuracy": "accuracy"}
 
 
 class Decision(Protocol):
@@ -149,7 +149,7 @@ def answers_of(run: FittedRun, matrix: LabelledMatrix, *, split: str = "test") -
     proba = (
         np.asarray(run.predict_proba(matrix.X), dtype=np.float64) if len(truth) else np.ones(shape)
     )
-    decided_as = {name: name if name in RULES else _BORROWS[name] for name in LEVEL_METRICS}
+    decided_as = {name: _BORROWS.get(name, name) for name in LEVEL_METRICS}
     levels = {name: _decide(run, proba, name) for name in set(decided_as.values())}
     return Answers(
         ids=tuple(matrix.ids),
@@ -157,7 +157,7 @@ def answers_of(run: FittedRun, matrix: LabelledMatrix, *, split: str = "test") -
         truth=truth,
         proba=proba,
         levels={name: levels[like] for name, like in decided_as.items()},
-        rules={name: RULES.get(like, "") for name, like in decided_as.items()},
+        rules={name: RULES[like] for name, like in decided_as.items()},
     )
 
 

@@ -185,9 +185,14 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
         )
     if not full:
         raise RunError(f"{folder} has no finished configuration yet; run basket sweep on it")
+    # Records lie in the order of their hashes, by which no tie should be decided.
+    order = (by, *(name for name in CONFUSION_METRICS if name != by))
     rows = sorted(
         (_row(setting, records) for setting, records in full.items()),
-        key=lambda row: _badness(row.means[by], by),
+        key=lambda row: (
+            *(_badness(row.means[name], name) for name in order),
+            describe(row.setting),
+        ),
     )
     return Leaderboard(
         folder=str(folder),
