@@ -1,6 +1,7 @@
 """What the composed calls say and refuse, beside what the commands show."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -121,6 +122,10 @@ def test_a_cache_that_moved_is_named_by_the_caller(league, tmp_path):
     with pytest.raises(RunError, match="name one that has its features with --cache"):
         basket.evaluate_run([run.path], tests={"t": league.test})
     assert basket.evaluate_run([run.path], tests={"t": league.test}, cache=moved).results()
+    about = run.path / "run.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "labels": {}}))
+    with pytest.raises(RunError, match="name one that has its features with --cache"):
+        basket.evaluate_run([run.path], tests={"t": league.test})
 
 
 def test_label_files_in_the_layout_of_basket_are_found(layout, league, fitted):

@@ -267,12 +267,32 @@ def test_where_all_fail_the_different_reasons_are_told(court, tmp_path):
 
 def test_a_record_that_is_there_stays(tmp_path):
     records = Records(tmp_path)
-    assert records.publish("k", {"a": 1})
-    assert not records.publish("k", {"a": 2})
-    assert records.get("k")["a"] == 1
-    (tmp_path / "records" / "torn.json").write_text("{")
-    with pytest.raises(RunError, match="no record of a sweep"):
-        records.all()
+    failed = {"setting": SMALL.grid()[0].to_json(), "code": "c", "data": "d"}
+    assert records.publish("k", {**failed, "error": "first"})
+    assert not records.publish("k", {**failed, "error": "second"})
+    assert records.get("k")["error"] == "first"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"setting": {}},
+        {"setting": None},
+        {"data": 3},
+        {"seconds": "long"},
+        {"scores": {}},
+        {"scores": {name: {"mean": "a"} for name in metrics.CONFUSION_METRICS}},
+    ],
+)
+def test_a_damaged_record_is_one_sentence(court, tmp_path, change):
+    run_settings(SMALL.grid()[:1], data=court.data, folder=tmp_path)
+    (file,) = (tmp_path / "records").glob("*.json")
+    whole = file.read_text()
+    assert Records(tmp_path).all()
+    for text in (json.dumps({**json.loads(whole), **change}), whole[:90], "[]", "null"):
+        file.write_text(text)
+        with pytest.raises(RunError, match=r"no record of a sweep.*remove it to have it redone"):
+            Records(tmp_path).all()
 
 
 def test_a_lock_is_held_by_one(tmp_path):
@@ -481,6 +501,9 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path):
         read_leaderboard(tmp_path)
     with pytest.raises(UsageError, match="--jobs"):
         run_sweep(SMALL, jobs=0)
+    (tmp_path / "sweep.json").write_text('{"format": "basket-sweep", "version": 1, "space": 3}')
+    with pytest.raises(RunError, match="cannot be read"):
+        read_leaderboard(tmp_path)
 
 
 OPTUNA = Space(

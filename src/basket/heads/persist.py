@@ -37,6 +37,12 @@ RUN_VERSION = 1
 #: What a run may consist of; nothing else is ever opened.
 _CHECKED_FILES = ("head.json", "head.safetensors", "decision.json")
 
+#: What ``run.json``, which has no hash of its own, must say for reports and cards.
+_SAID = {
+    "head": str, "params": dict, "seed": int, "simulated": bool, "random_weights": bool,
+    "labels": dict, "train": dict, "versions": dict,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RunFeatures:
@@ -331,6 +337,12 @@ def _read_files(folder: Path, hashes: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _check_consistency(run: Run) -> None:
+    for name, kind in _SAID.items():
+        if not isinstance(run.config[name], kind):
+            raise ValueError(f"its {name} is {run.config[name]!r}")
+    counts = np.asarray(run.config["train"]["level_counts"], dtype=np.float64)
+    if counts.shape != (len(run.skills), run.n_levels) or not (counts >= 0).all():
+        raise ValueError("it does not say how often each level occurs in training")
     if not all(isinstance(skill, str) for skill in run.skills):
         raise ValueError("its skills are not names")
     shape = (len(run.skills), run.n_levels)

@@ -228,13 +228,16 @@ def read_sweep_file(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads(path.read_bytes())
         found = (about["format"], about["version"])
+        if found == (SWEEP_FORMAT, SWEEP_VERSION):
+            _ = (about["space"]["metric"], about["code"], about["data"].values())
     except (FileNotFoundError, NotADirectoryError):
         raise NotThereError(
             f"{folder} is no sweep: it has no {SWEEP_FILE}; name a folder that basket sweep wrote"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); name a folder that basket sweep wrote"
+            f"{path} cannot be read ({type(error).__name__}: {error}); name a folder that basket "
+            "sweep wrote"
         ) from None
     if found != (SWEEP_FORMAT, SWEEP_VERSION):
         raise RunError(f"{path} is {found}, expected {(SWEEP_FORMAT, SWEEP_VERSION)}")

@@ -198,7 +198,7 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
     """The named cache, or the one that a run was fitted from."""
     from basket.cache import open_cache
 
-    path = Path(cache) if cache is not None else Path(run.config["labels"]["cache"])
+    path = Path(cache if cache is not None else run.config["labels"].get("cache", "(not known)"))
     if cache is None and not path.exists():
         raise RunError(
             f"The cache {path} that run {run.path} was fitted from is not there; name one that has "
