@@ -100,6 +100,20 @@ def test_an_evaluation_that_fails_leaves_no_folder(league, fitted, tmp_path):
     assert {path.name for path in report.parent.iterdir()} == {"r.html", "r.json", "r.md"}
 
 
+def test_players_that_decision_rules_were_chosen_on_are_told(league, tmp_path):
+    run = basket.fit_head(
+        cache=league.cache, train=league.train, val=league.val, out=tmp_path / "r"
+    )
+    said = []
+    report = basket.evaluate_run([run.path], tests={"t": league.val}, say=said.append)
+    assert said == list(report.notes)
+    assert said[0].startswith("12 players in t, e.g. NBA/36, were validation players of r: ")
+    assert basket.evaluate_run([run.path], tests={"t": league.test}).notes == ()
+    # Predicted out of fold, training players are no validation players: memory is told apart.
+    folded = basket.fit_head(cache=league.cache, train=league.train, out=tmp_path / "folded")
+    assert basket.evaluate_run([folded.path], tests={"t": league.train}).notes == ()
+
+
 def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
     meta = tmp_path / "meta.csv"
     ids = "\n".join(f"{video_id(p)},{'guard' if p % 2 else 'centre'}" for p in range(48, 60))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ def evaluate_run(
     known = None if meta is None else read_meta(meta)
     main_split = next(iter(tests))
     answered = []
+    chosen_by: dict[tuple[str, frozenset[str]], list[str]] = {}
     matrices: dict[tuple[Any, ...], tuple[LabelTable, Matrix]] = {}
     for run, called in zip(loaded, names_of_runs, strict=True):
         about = replace(describe_run(run), name=called)
@@ -114,6 +115,9 @@ def evaluate_run(
                     say(f"{name}: {column} of {meta} is known of none of its videos")
             table, matrix = matrices[key]
             answers = answers_of(run, matrix, split=name)
+            both = frozenset(answers.players.tolist()).intersection(run.validation_players)
+            if both:
+                chosen_by.setdefault((name, both), []).append(called)
             if name == main_split and answers.ids:
                 answered.append((about, answers))
             splits_of_run[name] = evaluate(
@@ -128,6 +132,9 @@ def evaluate_run(
                 references=protocol.references_for(table, simulated=about.simulated),
             )
         reports.append(RunReport(about, splits_of_run))
+    notes = [_chosen_on(*key, names) for key, names in chosen_by.items()]
+    for note in notes:
+        say(note)
     if len(reports) > 1:
         (on_stage or silent)("comparing runs")
     assembled = assemble_report(
@@ -140,6 +147,7 @@ def evaluate_run(
         comparisons=compare_runs(answered, primary=primary or names_of_runs[0], split=main_split),
         created=time.strftime("%Y-%m-%d %H:%M"),
         title=title or DEFAULT_TITLE,
+        notes=notes,
     )
     if report is not None:
         assembled.write(Path(report), sections=sections(assembled) if sections else ())
@@ -165,6 +173,16 @@ def describe_run(run: Run) -> RunDescription:
         settings={name: str(value) for name, value in config["params"].items()},
         versions=config["versions"],
         learned_from=_learned_from(run),
+    )
+
+
+def _chosen_on(split: str, players: Collection[str], runs: Sequence[str]) -> str:
+    """A warning that what a run decides by was chosen on players whom it is scored on."""
+    count = "1 player" if len(players) == 1 else f"{len(players):,} players"
+    verb = "was a validation player" if len(players) == 1 else "were validation players"
+    return (
+        f"{count} in {split}, e.g. {min(players)}, {verb} of {', '.join(runs)}: decision rules "
+        "were chosen by them, and training was stopped by them, so scores there are too good."
     )
 
 
