@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from basket.cache.features import RaggedFeatures
 from basket.errors import UsageError
 from basket.heads.base import HeadState, SkillHead
+from basket.heads.linear import standardisation
 from basket.heads.linear_start import LinearStart
 from basket.heads.parameters import check_range
 from basket.heads.pooling import pool
@@ -87,6 +88,8 @@ class AttentionHead(SkillHead):
     """
 
     takes_segments = True
+    #: With one segment per row it is a linear score.
+    poor_score = True
 
     def __init__(
         self,
@@ -116,12 +119,6 @@ class AttentionHead(SkillHead):
         self.validation_fraction = validation_fraction
         self.class_weight = class_weight
         self.seed = seed
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # See RidgeHead: with one segment per row this is a linear score.
-        tags.classifier_tags.poor_score = True
-        return tags
 
     def _check_training(self, X: Any, y: npt.ArrayLike) -> tuple[RaggedFeatures, Array]:
         if not isinstance(X, RaggedFeatures):
@@ -301,7 +298,4 @@ def _standardisation(
     total = len(X.values) if learned is None else int(learned.sum())
     mean = np.asarray(sum(block.sum(axis=0, dtype=np.float64) for block in blocks())) / total
     square = sum(((block - mean) ** 2).sum(axis=0) for block in blocks())
-    std = np.sqrt(np.asarray(square) / total)
-    varies = std > 1e-6 * np.abs(mean)
-    scale = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
-    return mean.astype(np.float32), scale.astype(np.float32)
+    return standardisation(mean, np.asarray(square) / total)

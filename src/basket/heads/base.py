@@ -66,6 +66,9 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     #: Whether X is RaggedFeatures (pooling ``segments``) rather than one row per video.
     takes_segments: ClassVar[bool] = False
+    #: scikit-learn's tag: below 83 % on three blobs that lie off any line, which one linear score
+    #: of an order cannot tell apart, and is not meant to.
+    poor_score: ClassVar[bool] = False
 
     n_levels: int | None
     #: Cuts of the latent score, (n_active, K-1); a head without them, or with others, says so.
@@ -189,6 +192,7 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.classifier_tags.poor_score = self.poor_score
         return tags
 
     @abstractmethod

@@ -18,6 +18,7 @@ from scipy.special import expit
 from basket.errors import UsageError
 from basket.heads import folds as fold_rules
 from basket.heads.base import SkillHead
+from basket.heads.linear import linear_scores
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
 from basket.heads.links import LINKS
 from basket.heads.parameters import check_range
@@ -34,7 +35,6 @@ LOSSES = ("cumulative", "coral", "corn")
 #: steps of 4.6 instead of 2.5 the best penalty can fall between two candidates, at a visible loss.
 RELATIVE_PENALTIES = np.logspace(2.5, -3.5, 16)
 
-_PREDICT_ROWS = 8192
 #: Leading directions in which gaps between thresholds may depend on the features.
 _PARTIAL_DIRECTIONS = 32
 
@@ -97,6 +97,8 @@ class CumulativeHead(SkillHead):
     [[0], [2]]
     """
 
+    poor_score = True
+
     def __init__(
         self,
         *,
@@ -123,12 +125,6 @@ class CumulativeHead(SkillHead):
         self.class_weight = class_weight
         self.tolerance = tolerance
         self.seed = seed
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # See RidgeHead: three blobs off any line are no order.
-        tags.classifier_tags.poor_score = True
-        return tags
 
     def _split_seed(self) -> int:
         # With one penalty there is nothing to choose, and no fold is dealt.
@@ -323,12 +319,7 @@ class CumulativeHead(SkillHead):
         return penalties
 
     def _scores(self, X: Array) -> Float:
-        # Row blocks bound the float64 copy of float32 features.
-        parts = [
-            X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
-            for start in range(0, len(X), _PREDICT_ROWS)
-        ]
-        return np.concatenate(parts) + self.intercept_
+        return linear_scores(X, self.coef_, self.intercept_)
 
     def _latent(self, X: Array) -> Float:
         if self.loss != "corn":

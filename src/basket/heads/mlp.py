@@ -19,6 +19,7 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.cumulative import corn_probabilities
+from basket.heads.linear import standardisation
 from basket.heads.linear_start import LinearStart
 from basket.heads.parameters import check_range
 from basket.heads.rows import TrainingRows
@@ -292,7 +293,4 @@ def _standardisation(X: Array, weights: Float) -> tuple[Float32, Float32]:
     for start in blocks:
         part = slice(start, start + _PREDICT_ROWS)
         square += weights[part] @ (X[part] - mean) ** 2
-    std = np.sqrt(square / total)
-    varies = std > 1e-6 * np.abs(mean)
-    scale = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
-    return mean.astype(np.float32), scale.astype(np.float32)
+    return standardisation(mean, square / total)

@@ -18,6 +18,7 @@ from scipy.special import expit
 from basket.dataset.skills import skill_named
 from basket.errors import UsageError
 from basket.heads.base import SkillHead
+from basket.heads.linear import linear_scores
 from basket.heads.parameters import check_range
 from basket.heads.pooling import parse_poolings
 from basket.heads.rows import TrainingRows
@@ -27,7 +28,6 @@ Float = npt.NDArray[np.float64]
 
 STREAM = "prompts"
 
-_PREDICT_ROWS = 8192
 _BISECTIONS = 80
 
 
@@ -64,6 +64,9 @@ class PromptsHead(SkillHead):
     [[0], [1]]
     """
 
+    #: It learns from no label which row is the better one.
+    poor_score = True
+
     def __init__(
         self,
         *,
@@ -76,12 +79,6 @@ class PromptsHead(SkillHead):
         self.columns = columns
         self.skills = skills
         self.strength = strength
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # It learns from no label which row is the better one, and is not meant to.
-        tags.classifier_tags.poor_score = True
-        return tags
 
     def _fit(self, rows: TrainingRows) -> None:
         rows = rows.learned()
@@ -139,11 +136,7 @@ class PromptsHead(SkillHead):
         return signs
 
     def _latent(self, X: Array) -> Float:
-        parts = [
-            X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
-            for start in range(0, len(X), _PREDICT_ROWS)
-        ]
-        return np.asarray(np.concatenate(parts) + self.intercept_)
+        return linear_scores(X, self.coef_, self.intercept_)
 
     def _arrays(self) -> dict[str, tuple[int, ...]]:
         return {

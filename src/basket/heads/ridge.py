@@ -21,6 +21,7 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import SkillHead
 from basket.heads.exceedance import level_probabilities
+from basket.heads.linear import linear_scores
 from basket.heads.powers import candidate_powers, candidates
 from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
 from basket.heads.rows import TrainingRows
@@ -31,7 +32,6 @@ Index = npt.NDArray[np.int64]
 
 TARGETS = ("level", "thresholds")
 
-_PREDICT_ROWS = 8192
 #: Out-of-fold scores held at once where many heads are fitted together.
 _SCORE_CELLS = 1 << 24
 
@@ -91,6 +91,8 @@ class RidgeHead(SkillHead):
     [[0], [2]]
     """
 
+    poor_score = True
+
     def __init__(
         self,
         *,
@@ -111,13 +113,6 @@ class RidgeHead(SkillHead):
         self.standardize = standardize
         self.class_weight = class_weight
         self.seed = seed
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # Defined by scikit-learn as accuracy below 0.83 on three blobs that lie off any line: what
-        # one linear score of an order cannot tell apart, and is not meant to.
-        tags.classifier_tags.poor_score = True
-        return tags
 
     def _own_parameters(self) -> frozenset[str]:
         return frozenset({"penalties", "powers"})
@@ -234,12 +229,7 @@ class RidgeHead(SkillHead):
         return candidates(candidate_powers(self.powers, self.penalties), penalties)
 
     def _scores(self, X: Array) -> Float:
-        # Row blocks bound the float64 copy of float32 features.
-        parts = [
-            X[start : start + _PREDICT_ROWS].astype(np.float64, copy=False) @ self.coef_
-            for start in range(0, len(X), _PREDICT_ROWS)
-        ]
-        return np.concatenate(parts) + self.intercept_
+        return linear_scores(X, self.coef_, self.intercept_)
 
     def _latent(self, X: Array) -> Float:
         if self.target == "level":
