@@ -32,6 +32,11 @@ def rewritten(source, target, change):
     return target
 
 
+def rewritten_rows(source):
+    with source.open(newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
 def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
     swapped = rewritten(
         league.test, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
@@ -126,6 +131,20 @@ def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
     assert not any(line.startswith("a: position of") for line in said)
     slices = report.to_json()
     assert "centre" in slices
+
+
+def test_a_column_of_too_many_words_is_told_and_makes_no_slices(league, fitted, tmp_path):
+    meta, everybody = tmp_path / "meta.csv", tmp_path / "all.csv"
+    rewritten(
+        league.train, everybody,
+        lambda rows: rows + rewritten_rows(league.val) + rewritten_rows(league.test),
+    )  # fmt: skip
+    ids = "\n".join(f"{video_id(p)},coach {p}" for p in range(60))
+    meta.write_text(f"video,coach\n{ids}\n")
+    said = []
+    report = basket.evaluate_run([fitted.path], tests={"t": everybody}, meta=meta, say=said.append)
+    assert any("coach of" in line and "60 values, too many to slice by" in line for line in said)
+    assert report.primary_run.splits["t"].slices == ()
 
 
 def test_a_cache_that_moved_is_named_by_the_caller(league, tmp_path):

@@ -100,7 +100,9 @@ def combine_runs(
         files["calibration.json"] = measure(tried, rules, skills, counts).to_json().encode()
         files["calibration.parquet"] = predictions_parquet(tried, rules, skills)
     seconds = time.perf_counter() - started
-    config = _config(loaded, layout, weights, seconds=seconds, held=held, tried=tried)
+    config = _config(
+        loaded, layout, weights, calibrate=calibrate, seconds=seconds, held=held, tried=tried
+    )
     publish_run(Path(out), config, files)
     return load_run(out)
 
@@ -270,6 +272,7 @@ def _config(
     layout: _Layout,
     weights: Float,
     *,
+    calibrate: bool,
     seconds: float,
     held: Predictions,
     tried: Predictions | None,
@@ -293,6 +296,7 @@ def _config(
         "train": first["train"],
         "val": {**_counts(held), "left_out": {}},
         "set_aside": None if tried is None else _counts(tried),
+        "options": {"calibrate": calibrate},
         "seconds": {"combine": round(seconds, 4)},
         "versions": first["versions"],
     }

@@ -138,6 +138,7 @@ def fit_run(
         train=train,
         val=val,
         unseen=unseen,
+        options={"calibrate": calibrate, "set_aside": aside},
         model=model,
         head=head,
         seed=seed,
@@ -194,6 +195,7 @@ def _config(
     train: Matrix,
     val: Matrix | None,
     unseen: Matrix | None,
+    options: Mapping[str, Any],
     model: SkillHead,
     head: str,
     seed: int,
@@ -223,6 +225,7 @@ def _config(
         "set_aside": None
         if unseen is None
         else {"n_videos": len(unseen), "n_players": unseen.n_players},
+        "options": dict(options),
         "seconds": {
             **{name: round(value, 4) for name, value in _reading(train, val).items()},
             **{name: round(value, 4) for name, value in seconds.items()},

@@ -75,7 +75,7 @@ def evaluate_run(
         unique_names,
     )
     from basket.evaluate.scores import evaluate
-    from basket.evaluate.slices import read_meta, unmatched
+    from basket.evaluate.slices import MAX_SLICES, read_meta, too_many, unmatched
     from basket.heads.sources import sources_of_run
     from basket.workflows.prediction import load_run
 
@@ -113,6 +113,11 @@ def evaluate_run(
                 tell_left_out(name, matrix.left_out, say)
                 for column in unmatched(table.video_ids, known or {}):
                     say(f"{name}: {column} of {meta} is known of none of its videos")
+                for column, count in too_many(table.video_ids, known or {}).items():
+                    say(
+                        f"{name}: {column} of {meta} has {count} values, too many to slice by "
+                        f"(at most {MAX_SLICES}, or numbers)"
+                    )
             table, matrix = matrices[key]
             answers = answers_of(run, matrix, split=name)
             both = frozenset(answers.players.tolist()).intersection(run.validation_players)
