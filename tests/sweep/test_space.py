@@ -143,6 +143,15 @@ def test_a_larger_sample_begins_with_the_smaller_one():
     assert len(Space(pools=("mean", "max")).sample(10, seed=0)) == 2
 
 
+def test_a_budget_beyond_the_space_does_not_draw_for_ever(monkeypatch):
+    drawn = []
+    draw = Space.draw
+    monkeypatch.setattr(Space, "draw", lambda *args: drawn.append(1) or draw(*args))
+    space = Space(pools=("mean", "max"), heads=(HeadSpace("attention"), HeadSpace("prior")))
+    assert len(space.sample(10**9, seed=0)) == 3
+    assert len(drawn) <= 50 * 4
+
+
 def test_ranges_are_drawn_within_their_ends():
     random = np.random.default_rng(0)
     values = [Range(1e-4, 1e-1, log=True).draw(random) for _ in range(300)]

@@ -162,11 +162,23 @@ class Space:
         """
         random = np.random.default_rng(seed)
         found: dict[Setting, None] = {}
+        n = int(min(n, self._size()))
         for _ in range(50 * n):
             if len(found) == n:
                 break
             found[self.draw(random)] = None
         return list(found)
+
+    def _size(self) -> float:
+        """No fewer configurations than there are; infinitely many with a range."""
+        sizes = [
+            math.prod(
+                math.inf if isinstance(values, Range) else len(values)
+                for values in head.params.values()
+            )
+            for head in self.heads
+        ]
+        return sum(sizes) * len(self.features) * len(self.pools) * len(self.segments)
 
     def with_seeds(self, settings: Sequence[Setting]) -> list[Setting]:
         """Each configuration with every seed; once where the head draws nothing at random."""
