@@ -36,13 +36,14 @@ import numpy as np
 from reel import reel
 
 from basket.cache import open_cache
+from basket.cores import usable_cores
 from basket.extract.attempts import Attempts
 from basket.extract.backbones import Backbone, load_backbone
 from basket.extract.backbones.batching import auto_batch_size
 from basket.extract.backbones.random_weights import save_random_videomae
 from basket.extract.decoding import Source
 from basket.extract.device import choose_device
-from basket.extract.pipeline import extract, usable_cores
+from basket.extract.pipeline import extract
 from basket.extract.planning import plan_jobs
 from basket.extract.segments import SegmentPlan, frame_times
 from basket.extract.workers import WorkerLimits, decoding_processes

@@ -39,7 +39,7 @@ def test_missing_codecs_are_named(monkeypatch):
 
 
 def test_fewer_cores_than_there_are_is_told(monkeypatch):
-    monkeypatch.setattr("basket.extract.pipeline.usable_cores", lambda: 1)
+    monkeypatch.setattr("basket.cores.usable_cores", lambda: 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     check = checks_of(doctor._processor)["CPU"]
     assert (check.state, check.found) == ("note", "1 of 8 cores may be used")

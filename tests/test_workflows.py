@@ -1,6 +1,7 @@
 """What the composed calls say and refuse, beside what the commands show."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -31,6 +32,11 @@ def rewritten(source, target, change):
     return target
 
 
+def rewritten_rows(source):
+    with source.open(newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
 def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
     swapped = rewritten(
         league.test, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
@@ -42,20 +48,12 @@ def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
     assert first.results()[0]["accuracy"] > 0.6
 
 
-def test_runs_of_other_levels_or_skills_are_not_compared(league, fitted, tmp_path):
+def test_runs_of_other_levels_are_not_put_into_one_table(league, fitted, tmp_path):
     wider = basket.fit_head(
         train=league.train, cache=league.cache, head="prior", n_levels=7, out=tmp_path / "wider"
     )
-    swapped = rewritten(
-        league.train, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
-    )
-    turned = basket.fit_head(
-        train=swapped, cache=league.cache, head="prior", out=tmp_path / "turned"
-    )
-    with pytest.raises(UsageError, match="and 7 levels: they cannot be compared"):
+    with pytest.raises(UsageError, match="fitted on label files with one header"):
         basket.evaluate_run([fitted.path, wider.path], tests={"t": league.test})
-    with pytest.raises(UsageError, match="differ in their skills or the order of them"):
-        basket.evaluate_run([fitted.path, turned.path], tests={"t": league.test})
 
 
 def test_one_path_or_run_is_enough_where_several_are_taken(league, fitted, tmp_path):
@@ -97,6 +95,25 @@ def test_fitting_remarks_on_levels_that_no_label_has(league, tmp_path):
     assert any(sentence.startswith("No label is above") for sentence in said)
 
 
+def test_runs_of_one_folder_name_and_of_other_labels_are_compared(league, tmp_path):
+    fewer = rewritten(league.train, tmp_path / "fewer.csv", lambda rows: rows[:16])
+    runs = [
+        basket.fit_head(cache=league.cache, train=train, out=tmp_path / place / "run").path
+        for place, train in {"many": league.train, "few": fewer}.items()
+    ]
+    [found] = basket.evaluate_run(runs, tests={"t": league.test}).comparisons
+    assert (found.first, found.second, found.n_seeds) == ("run", "run (2)", (1, 1))
+
+
+def test_runs_on_other_skills_are_not_put_into_one_table(league, fitted, tmp_path):
+    swapped = rewritten(
+        league.train, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    other = basket.fit_head(cache=league.cache, train=swapped, pool="max", out=tmp_path / "r")
+    with pytest.raises(UsageError, match="3 skills of 5 levels, in another order"):
+        basket.evaluate_run([fitted.path, other.path], tests={"t": league.test})
+
+
 def test_videos_without_features_are_told_and_listed(league, fitted, tmp_path):
     more = rewritten(
         league.test,
@@ -126,6 +143,29 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(league, fitt
     assert [path.name for path in tmp_path.iterdir()] == ["twin.md"]
 
 
+def test_an_evaluation_that_fails_leaves_no_folder(league, fitted, tmp_path):
+    report = tmp_path / "reports" / "june" / "r.html"
+    with pytest.raises(UsageError, match="no label file"):
+        basket.evaluate_run([fitted.path], tests={"t": tmp_path / "no.csv"}, report=report)
+    assert list(tmp_path.iterdir()) == []
+    basket.evaluate_run([fitted.path], tests={"t": league.test}, report=report)
+    assert {path.name for path in report.parent.iterdir()} == {"r.html", "r.json", "r.md"}
+
+
+def test_players_that_decision_rules_were_chosen_on_are_told(league, tmp_path):
+    run = basket.fit_head(
+        cache=league.cache, train=league.train, val=league.val, out=tmp_path / "r"
+    )
+    said = []
+    report = basket.evaluate_run([run.path], tests={"t": league.val}, say=said.append)
+    assert said == list(report.notes)
+    assert said[0].startswith("12 players in t, e.g. NBA/36, were validation players of r: ")
+    assert basket.evaluate_run([run.path], tests={"t": league.test}).notes == ()
+    # Predicted out of fold, training players are no validation players: memory is told apart.
+    folded = basket.fit_head(cache=league.cache, train=league.train, out=tmp_path / "folded")
+    assert basket.evaluate_run([folded.path], tests={"t": league.train}).notes == ()
+
+
 def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
     meta = tmp_path / "meta.csv"
     ids = "\n".join(f"{video_id(p)},{'guard' if p % 2 else 'centre'}" for p in range(48, 60))
@@ -140,6 +180,20 @@ def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
     assert "centre" in slices
 
 
+def test_a_column_of_too_many_words_is_told_and_makes_no_slices(league, fitted, tmp_path):
+    meta, everybody = tmp_path / "meta.csv", tmp_path / "all.csv"
+    rewritten(
+        league.train, everybody,
+        lambda rows: rows + rewritten_rows(league.val) + rewritten_rows(league.test),
+    )  # fmt: skip
+    ids = "\n".join(f"{video_id(p)},coach {p}" for p in range(60))
+    meta.write_text(f"video,coach\n{ids}\n")
+    said = []
+    report = basket.evaluate_run([fitted.path], tests={"t": everybody}, meta=meta, say=said.append)
+    assert any("coach of" in line and "60 values, too many to slice by" in line for line in said)
+    assert report.primary_run.splits["t"].slices == ()
+
+
 def test_a_cache_that_moved_is_named_by_the_caller(league, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(league.cache, tmp_path / "first")
@@ -148,6 +202,10 @@ def test_a_cache_that_moved_is_named_by_the_caller(league, tmp_path):
     with pytest.raises(RunError, match="name one that has its features with --cache"):
         basket.evaluate_run([run.path], tests={"t": league.test})
     assert basket.evaluate_run([run.path], tests={"t": league.test}, cache=moved).results()
+    about = run.path / "run.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "labels": {}}))
+    with pytest.raises(RunError, match="name one that has its features with --cache"):
+        basket.evaluate_run([run.path], tests={"t": league.test})
 
 
 def test_label_files_in_the_layout_of_basket_are_found(layout, league, fitted):
@@ -220,6 +278,44 @@ def test_a_sweep_says_what_it_chose_from_and_counts_its_looks(layout, league):
     again = basket.run_sweep(space, cache=league.cache, out="s")
     assert (again.n_computed, again.n_test_looks) == (0, 1)
     assert again.report.results() == first.report.results()
+
+
+def test_a_sweep_refuses_a_test_set_before_it_fits_and_before_it_looks(league, tmp_path):
+    data = {"cache": league.cache, "train": league.train, "out": tmp_path / "s"}
+    other = rewritten(
+        league.test, tmp_path / "other.csv", lambda rows: [["path", "A", "B", "C"], *rows[1:]]
+    )
+    for test, said in {tmp_path / "none.csv": "no label file", other: "are not those of"}.items():
+        with pytest.raises(UsageError, match=said):
+            basket.run_sweep(basket.Space(pools=("mean",)), test=test, **data)
+    with pytest.raises(UsageError, match="set aside must lie in 0"):
+        basket.run_sweep(basket.Space(pools=("mean",)), set_aside=1.0, **data)
+    assert not data["out"].exists()
+
+
+def test_a_sweep_reads_test_columns_in_any_order_and_tells_players_it_chose_by(league, tmp_path):
+    swapped = rewritten(
+        league.val, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    said = []
+    found = basket.run_sweep(
+        basket.Space(pools=("mean",)),
+        cache=league.cache,
+        train=league.train,
+        val=league.val,
+        test=swapped,
+        out=tmp_path / "s",
+        say=said.append,
+    )
+    assert found.report.skills == SKILLS
+    assert found.report.results()[0]["accuracy"] > 0.6
+    assert any("Leak: 12 players are in both val and test" in line for line in said)
+
+
+def test_a_sweep_of_one_player_alone_has_nobody_to_select_on(league, tmp_path):
+    one = rewritten(league.train, tmp_path / "one.csv", lambda rows: rows[:2])
+    with pytest.raises(UsageError, match="one player alone, and none can be held out"):
+        basket.run_sweep(basket.Space(), cache=league.cache, train=one, out=tmp_path / "s")
 
 
 def test_a_sweep_without_validation_says_whom_it_holds_out(league, tmp_path):

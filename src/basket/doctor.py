@@ -139,7 +139,7 @@ def _codecs() -> Iterator[Check]:
 
 
 def _processor() -> Iterator[Check]:
-    from basket.extract.pipeline import usable_cores
+    from basket.cores import usable_cores
 
     cores, usable = os.cpu_count() or 1, usable_cores()
     few = usable < cores

@@ -10,8 +10,10 @@ from basket import metrics
 from basket.errors import UsageError
 from basket.evaluate import RunDescription, bootstrap
 from basket.evaluate.answers import answers_of
+from basket.evaluate.bootstrap import Interval
 from basket.evaluate.compare import compare_answers, compare_runs, compare_with_first
 from basket.evaluate.comparison_words import digest, sentences
+from basket.evaluate.results import Difference
 
 SKILLS = ("Steals", "Fouls", "Impact")
 
@@ -194,7 +196,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_setting(answer):
         (RunDescription("a1", "ridge", seed=1), answer(2.2)),
     ]
     [found] = compare_runs(answered, primary="b0", n_replicates=10)
-    assert (found.first, found.second) == ("b0", "a0 (and 1 more seeds)")
+    assert (found.first, found.second) == ("b0", "a0 (and 1 more seed)")
     assert found.n_seeds == (1, 2)
     assert compare_runs(answered[:1], primary="a0") == ()
     same = [answered[0], answered[2]]
@@ -216,3 +218,50 @@ def test_holm_leaves_out_what_was_not_tested():
     adjusted = bootstrap.holm([0.01, np.nan, 0.04])
     assert np.isnan(adjusted[1])
     assert adjusted[[0, 2]].tolist() == [0.02, 0.04]
+
+
+def test_runs_that_learned_from_other_data_are_no_seeds_of_one_another(answer):
+    answered = [
+        (RunDescription("few", "ridge", seed=0, learned_from="a"), answer(1.0)),
+        (RunDescription("many", "ridge", seed=1, learned_from="b"), answer(3.0)),
+    ]
+    [found] = compare_runs(answered, primary="few", n_replicates=10)
+    assert (found.first, found.second, found.n_seeds) == ("few", "many", (1, 1))
+
+
+def test_a_run_of_the_same_seed_is_no_second_seed(answer):
+    about = RunDescription("a", "ridge", seed=0), RunDescription("again", "ridge", seed=0)
+    answered = [(each, answer(2.0)) for each in about]
+    [found] = compare_runs(answered, primary="a", n_replicates=10)
+    assert (found.first, found.second, found.n_seeds) == ("a", "again", (1, 1))
+
+
+def test_a_skill_that_only_one_run_has_a_score_for_is_not_compared(answer):
+    """Truth and the first run's answer are one constant: its kappa is undefined, the other's 0."""
+    first, second = answer(2.0), answer(1.0)
+    for each in (first, second):
+        each.truth[:, 0] = 1
+    first.levels["qwk"][:, 0] = 1
+    mean = compare_answers([first], [second], names=("a", "b"), n_replicates=200).metrics["qwk"]
+    others = [each.value for each in mean.per_skill[1:]]
+    assert np.isnan(mean.per_skill[0].value)
+    assert mean.mean.value == pytest.approx(np.mean(others))
+    assert mean.mean.interval.low < mean.mean.value < mean.mean.interval.high
+
+
+def test_every_seed_counts_alike_in_the_p_value(answer):
+    """Two seeds against three: exchanged as six pairs, whatever their order."""
+    two, three = [answer(2.0), answer(3.0)], [answer(s, noise=4) for s in (1.0, 2.0, 5.0)]
+    found = [
+        compare_answers(first, second, names=("a", "b"), n_replicates=100).metrics["accuracy"]
+        for first, second in ((two, three), (two[::-1], three))
+    ]
+    assert [each.p for each in found[0].per_skill] == [each.p for each in found[1].per_skill]
+    assert found[0].mean.p == found[1].mean.p
+
+
+def test_a_difference_needs_an_interval_that_leaves_out_zero():
+    assert Difference(0.4, 0.3, Interval(0.01, 0.2), p=0.01, p_holm=0.04).told_apart
+    assert not Difference(0.4, 0.3, Interval(-0.01, 0.2), p=0.01, p_holm=0.04).told_apart
+    assert not Difference(0.4, 0.3, Interval(0.01, 0.2), p=0.01, p_holm=0.06).told_apart
+    assert not Difference(0.4, 0.3, None, p=0.01, p_holm=0.04).told_apart

@@ -116,6 +116,28 @@ def test_a_setting_that_cannot_be_is_one_sentence(command, tmp_path, setting, se
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("head", "settings", "sentence"),
+    [
+        ("gbdt", {"rounds": -1}, "rounds must be at least 1, got -1"),
+        ("gbdt", {"objective": "frank-hall", "class_weight": "balanced"}, "class_weight is for"),
+        ("mlp", {"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+        ("attention", {"pool": "max"}, "attention knows pool="),
+        ("ridge", {"penalties": [0.0]}, "penalties must be positive"),
+        ("ridge", {"class_weight": [0, 0, 0, 0, 0]}, "one of them above 0"),
+        ("cumulative", {"powers": [0.5]}, "powers must be numbers >= 1"),
+        ("prompts", {"strength": 0}, "strength must be above 0"),
+        ("ridge", {"n_levels": 3}, "n_levels is 5 by the labels"),
+    ],
+)
+def test_settings_are_refused_before_anything_is_read(tmp_path, head, settings, sentence):
+    nowhere = {"cache": tmp_path / "no-cache", "train": tmp_path / "no.csv"}
+    with pytest.raises(basket.errors.UsageError, match=sentence):
+        basket.fit_head(head=head, params=settings, **nowhere)
+    with pytest.raises(basket.errors.UsageError, match="set aside must lie in 0"):
+        basket.fit_head(set_aside=1.5, **nowhere)
+
+
 def test_temperatures_are_asked_for_with_a_flag(command, court, tmp_path):
     files = ("--val", court / "val.csv")
     assert command("fit-head", *files, "--out", tmp_path / "plain")[0] == 0

@@ -298,3 +298,14 @@ def test_rotation_is_undone_by_back():
     raw = rotation.back(coef)[0]
     assert (X - rotation.mean) @ raw == pytest.approx(scores, abs=1e-10)
     assert raw[2] == 0
+
+
+@pytest.mark.parametrize("penalties", [None, [1.0]])
+def test_corn_asks_nothing_where_nobody_reaches_a_level(penalties):
+    """Two levels at the top that never occur: a question without rows, and probabilities near 0."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 5))
+    Y = np.digitize(X[:, :1] + 0.5 * random.normal(size=(200, 1)), [-0.5, 0.5])
+    head = make_head("cumulative", n_levels=5, loss="corn", penalties=penalties).fit(X, Y)
+    found = head.predict_proba(X).mean(axis=0)[0]
+    assert found == pytest.approx(np.bincount(Y[:, 0], minlength=5) / 200, abs=0.02)

@@ -129,6 +129,40 @@ def test_a_head_that_says_the_same_of_everybody_is_rounded():
     assert DecisionRules.fit(proba, np.full((9, 1), -1)) == rules
 
 
+@pytest.mark.parametrize("n_values", [2, 3])
+def test_equal_predictions_are_spread_as_well_as_they_can_be(n_values):
+    """A head that says few different things: cutting in the midst of them would cost kappa."""
+    random = np.random.default_rng(n_values)
+    kind = random.integers(n_values, size=6000)
+    skill = 0.6 * np.linspace(-1.5, 1.5, n_values)[kind] + random.normal(size=len(kind))
+    levels = np.searchsorted(np.quantile(skill, [0.2, 0.4, 0.6, 0.8]), skill)[:, None]
+    counts = np.array([np.bincount(levels[kind == k, 0], minlength=5) for k in range(n_values)])
+    proba = (counts / counts.sum(axis=1, keepdims=True))[kind][:, None]
+    rules = DecisionRules.fit(proba[:3000], levels[:3000])
+    test = slice(3000, None)
+    found = {
+        rule: metrics.quadratic_weighted_kappa(
+            metrics.confusion_matrices(levels[test], rules.apply(rule, proba[test]), 5)
+        )[0]
+        for rule in ("matched", "rounded", "argmax")
+    }
+    assert found["matched"] > max(found["rounded"], found["argmax"]) - 0.01
+    assert found["matched"] > 0.25
+
+
+def test_cuts_do_not_part_equal_predictions_by_their_rounding():
+    random = np.random.default_rng(0)
+    levels = random.integers(5, size=(500, 1))
+    proba = np.where(
+        random.random(500)[:, None] < 0.5, [0.3, 0.3, 0.2, 0.1, 0.1], [0.1, 0.2, 0.3, 0.2, 0.2]
+    )
+    noise = 1e-15 * random.normal(size=proba.shape)
+    rules = DecisionRules.fit((proba + noise)[:, None], levels)
+    decided = rules.apply("matched", (proba - noise)[:, None])[:, 0]
+    first = proba[:, 0] == 0.3
+    assert len(set(decided[first])) == len(set(decided[~first])) == 1
+
+
 def test_json_round_trip_is_exact(weak_signal):
     rules = DecisionRules.fit(*weak_signal)
     assert DecisionRules.from_json(rules.to_json()) == rules

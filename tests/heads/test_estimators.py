@@ -311,6 +311,18 @@ def test_numpy_values_and_whole_numbers_are_numbers(name, params, ordinal):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
+def test_levels_of_no_weight_are_none_to_tell_apart(name, ordinal):
+    """A skill whose levels weigh nothing, but for one, cannot be learned and answers its prior."""
+    X, Y = ordinal
+    Y = Y.copy()
+    Y[:, 0] = np.minimum(Y[:, 0], 1)
+    fitted = head(name, n_levels=5, class_weight=[0, 1, 1, 1, 1]).fit(X, Y)
+    assert fitted.active_.tolist() == list(range(1, Y.shape[1]))
+    assert (fitted.latent(X)[:, 0] == 0).all()
+    assert np.isfinite(fitted.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("name", LEARNERS)
 def test_class_weight_moves_probability_to_what_it_favours(name, ordinal):
     X, Y = ordinal[0][:300], ordinal[1][:300]
     plain = head(name, n_levels=5).fit(X, Y).predict_proba(X).mean(axis=0)
@@ -339,3 +351,17 @@ def test_a_given_validation_set_is_never_learned_from(name, ordinal):
     assert np.array_equal(given.predict_proba(X), alone)
     with pytest.raises(ValueError, match="validation has"):
         given.fit(X[:200], Y[:200], validation=(X[200:], Y[200:, :2]))
+
+
+@pytest.mark.parametrize("name", ["mlp", "attention"])
+def test_a_validation_set_that_stops_training_does_not_scale_its_features(name, ordinal):
+    X, Y = ordinal[0][:300], ordinal[1][:300]
+    fits = [
+        make_head(name, n_levels=5, epochs=1, patience=1).fit(
+            X[:200], Y[:200], validation=(far * X[200:], Y[200:])
+        )
+        for far in (1, 1000)
+    ]
+    assert fits[0].scale_ == pytest.approx(1 / X[:200].std(axis=0), rel=1e-5)
+    assert np.array_equal(fits[0].scale_, fits[1].scale_)
+    assert np.array_equal(fits[0].mean_, fits[1].mean_)

@@ -215,6 +215,7 @@ def test_calibrated_runs_keep_their_temperatures(fit, league):
     run = fit(head="mlp", params={"epochs": 3, "hidden": 8}, calibrate=True)
     val = part(league.matrix, slice(100, 160))
     assert len(run.decision.temperatures) == 3
+    assert run.config["options"] == {"calibrate": True, "set_aside": 0.0}
     assert np.array_equal(
         run.predict_proba(val.X), run.decision.calibrate(run.head.predict_proba(val.X))
     )

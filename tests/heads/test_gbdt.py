@@ -111,7 +111,7 @@ def test_threads_are_always_said(data, monkeypatch):
     monkeypatch.setattr(lightgbm, "Booster", remember)
     make_head("gbdt", n_levels=4, rounds=5).fit(*data)
     # Two skills side by side share two threads; one alone has both.
-    monkeypatch.setattr(gbdt, "_usable_cores", lambda: 2)
+    monkeypatch.setattr(gbdt, "usable_cores", lambda: 2)
     make_head("gbdt", n_levels=4, rounds=5, threads=2).fit(*data)
     make_head("gbdt", n_levels=4, rounds=5, threads=9999).fit(data[0], data[1][:, :1])
     threads = [params["num_threads"] for params in given if params]

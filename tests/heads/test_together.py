@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from basket.errors import UsageError
 from basket.heads import boosting, linear_fit, make_head, ridge_search
+from basket.heads.mlp import MlpHead
 from basket.heads.together import fit_many, share_key
 
 PLAYERS = np.arange(240) // 2
@@ -126,6 +127,6 @@ def test_what_a_fold_or_a_row_depends_on_is_not_shared(data):
 
 
 def test_a_mistake_in_one_head_is_told(data):
-    heads = [make_head("mlp", n_levels=5, dropout=value, epochs=1) for value in (0.1, 1.5)]
+    heads = [MlpHead(n_levels=5, dropout=value, epochs=1) for value in (0.1, 1.5)]
     with pytest.raises(UsageError, match=r"dropout must be .* got 1\.5"):
         fit_many(heads, *data)

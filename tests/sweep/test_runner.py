@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,16 +83,49 @@ def test_seeds_that_change_nothing_are_fitted_and_scored_once(loaded, monkeypatc
     assert len(scored) == 1
 
 
-def test_one_that_fails_among_those_fitted_together_is_the_one_told(court, tmp_path):
+def test_one_that_fails_among_those_fitted_together_is_the_one_told(court, tmp_path, monkeypatch):
+    together = fitting.fit_many
+
+    def spoilt(heads, *data, **settings):
+        if any(head.dropout == 0.3 for head in heads):
+            raise ArithmeticError("no good")
+        return together(heads, *data, **settings)
+
+    monkeypatch.setattr(fitting, "fit_many", spoilt)
     space = Space(
         features=(("good",),),
-        heads=(HeadSpace("mlp", {"dropout": (0.1, 1.5, 0.2), "epochs": (1,), "hidden": (4,)}),),
+        heads=(HeadSpace("mlp", {"dropout": (0.1, 0.3, 0.2), "epochs": (1,), "hidden": (4,)}),),
     )
     settings = space.grid()
     assert len({fitting.share_signature(setting) for setting in settings}) == 1
     records = run_settings(settings, data=court.data, folder=tmp_path).records
     failed = [setting.parameters["dropout"] for setting in settings if "error" in records[setting]]
-    assert failed == [1.5]
+    assert failed == [0.3]
+
+
+@pytest.mark.parametrize(
+    ("head", "params"),
+    [
+        ("mlp", {"hierarchy": True, "epochs": 1, "hidden": 4}),
+        ("attention", {"queries": "group", "epochs": 1}),
+    ],
+)
+def test_a_sweep_fills_in_what_the_names_of_the_skills_say(court, tmp_path, head, params):
+    """The head that is tried is the one that is fitted as a run when it is chosen."""
+    space = Space(
+        features=(("good",),), heads=(HeadSpace(head, {k: (v,) for k, v in params.items()}),)
+    )
+    done = run_sweep(space, out=tmp_path, **court.files)
+    assert not done.board.failures
+    filled = {"mlp": "hierarchy", "attention": "queries"}[head]
+    assert done.run.config["params"][filled] == [2, 2, 4]
+
+
+def test_a_sweep_tells_prompts_what_its_columns_are(court, tmp_path):
+    """Features that are no text scores cannot be tried, as they cannot be fitted as a run."""
+    space = Space(features=(("good",),), heads=(HeadSpace("prompts"),), pools=("mean",))
+    with pytest.raises(RunError, match="needs the stream prompts of an X-CLIP feature set"):
+        run_sweep(space, out=tmp_path, **court.files)
 
 
 def test_scores_are_of_players_the_rules_were_not_chosen_on(loaded):
@@ -233,12 +267,32 @@ def test_where_all_fail_the_different_reasons_are_told(court, tmp_path):
 
 def test_a_record_that_is_there_stays(tmp_path):
     records = Records(tmp_path)
-    assert records.publish("k", {"a": 1})
-    assert not records.publish("k", {"a": 2})
-    assert records.get("k")["a"] == 1
-    (tmp_path / "records" / "torn.json").write_text("{")
-    with pytest.raises(RunError, match="no record of a sweep"):
-        records.all()
+    failed = {"setting": SMALL.grid()[0].to_json(), "code": "c", "data": "d"}
+    assert records.publish("k", {**failed, "error": "first"})
+    assert not records.publish("k", {**failed, "error": "second"})
+    assert records.get("k")["error"] == "first"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"setting": {}},
+        {"setting": None},
+        {"data": 3},
+        {"seconds": "long"},
+        {"scores": {}},
+        {"scores": {name: {"mean": "a"} for name in metrics.CONFUSION_METRICS}},
+    ],
+)
+def test_a_damaged_record_is_one_sentence(court, tmp_path, change):
+    run_settings(SMALL.grid()[:1], data=court.data, folder=tmp_path)
+    (file,) = (tmp_path / "records").glob("*.json")
+    whole = file.read_text()
+    assert Records(tmp_path).all()
+    for text in (json.dumps({**json.loads(whole), **change}), whole[:90], "[]", "null"):
+        file.write_text(text)
+        with pytest.raises(RunError, match=r"no record of a sweep.*remove it to have it redone"):
+            Records(tmp_path).all()
 
 
 def test_a_lock_is_held_by_one(tmp_path):
@@ -252,6 +306,7 @@ def test_a_lock_is_held_by_one(tmp_path):
 def _sweep_process(court, folder, *, delay_s=0.0):
     script = f"""
 import time
+from dataclasses import replace
 from pathlib import Path
 from basket.sweep import HeadSpace, Space, fitting, run_settings
 from basket.sweep.data import SweepData
@@ -276,6 +331,7 @@ print(done.n_computed)
 def test_ctrl_c_ends_a_worker_without_a_word(court, tmp_path):
     script = f"""
 import os, signal
+from dataclasses import replace
 from pathlib import Path
 from basket.sweep import runner
 from basket.sweep.data import SweepData
@@ -428,24 +484,63 @@ def test_the_leaderboard_says_what_an_axis_is_worth(court, tmp_path):
     json.dumps(board.to_json(), allow_nan=False)
 
 
+def test_equal_configurations_stand_in_an_order_that_no_hash_decides(court, tmp_path):
+    """With one penalty no fold is dealt: the number of folds changes nothing, names decide."""
+    penalties, folds = (1.0,), (9, 2, 5)
+    space = Space(
+        features=(("good",),),
+        heads=(HeadSpace("cumulative", {"penalties": penalties, "folds": folds}),),
+    )
+    board = run_sweep(space, out=tmp_path, **court.files).board
+    assert len({tuple(row.means.values()) for row in board.rows}) == 1
+    assert [row.setting.parameters["folds"] for row in board.rows] == [2, 5, 9]
+
+
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
     with pytest.raises(NotThereError, match="is no sweep"):
         read_leaderboard(tmp_path)
     with pytest.raises(UsageError, match="--jobs"):
         run_sweep(SMALL, jobs=0)
+    (tmp_path / "sweep.json").write_text('{"format": "basket-sweep", "version": 1, "space": 3}')
+    with pytest.raises(RunError, match="cannot be read"):
+        read_leaderboard(tmp_path)
 
 
-def test_optuna_continues_where_it_was(court, tmp_path):
+OPTUNA = Space(
+    features=(("good",), ("noise",)),
+    pools=("mean", "max"),
+    heads=(HeadSpace("cumulative", {"penalties": (1.0, 9.0)}),),
+    search=Search("optuna", budget=3),
+)
+
+
+def test_optuna_tries_as_many_as_it_may_and_continues_where_it_was(court, tmp_path):
     pytest.importorskip("optuna")
-    space = Space(
-        features=(("good",), ("noise",)),
-        pools=("mean", "max"),
-        search=Search("optuna", budget=4),
-    )
-    first = run_sweep(space, out=tmp_path, **court.files)
-    assert 1 <= first.board.n_tried <= 4
-    again = run_sweep(space, out=tmp_path, **court.files)
-    assert again.n_computed == 0
+    first = run_sweep(OPTUNA, out=tmp_path, **court.files)
+    assert (first.board.n_tried, first.n_computed) == (3, 3)
+    assert run_sweep(OPTUNA, out=tmp_path, **court.files).n_computed == 0
+    more = replace(OPTUNA, search=Search("optuna", budget=6))
+    found = run_sweep(more, out=tmp_path, **court.files)
+    assert (found.board.n_tried, found.n_computed) == (6, 3)
+
+
+def test_optuna_ends_where_there_is_nothing_left_to_try(court, tmp_path):
+    pytest.importorskip("optuna")
+    small = replace(OPTUNA, pools=("mean",), search=Search("optuna", budget=50))
+    assert run_sweep(small, out=tmp_path, **court.files).board.n_tried == 4
+
+
+def test_optuna_learns_nothing_from_another_space_metric_or_data(court, tmp_path):
+    """Each is a study of its own; what they have in common is not fitted again."""
+    pytest.importorskip("optuna")
+    whole = replace(OPTUNA, pools=("mean",), search=Search("optuna", budget=4))
+    assert run_sweep(whole, out=tmp_path, **court.files).n_computed == 4
+    edited = replace(whole, pools=("mean", "min"), search=Search("optuna", budget=8))
+    assert run_sweep(edited, out=tmp_path, **court.files).n_computed == 4
+    by_mae = run_sweep(replace(whole, metric="mae"), out=tmp_path, **court.files)
+    assert by_mae.n_computed == 0
+    others = {**court.files, "train": court.val, "val": court.train}
+    assert run_sweep(whole, out=tmp_path, **others).n_computed == 4
 
 
 def test_optuna_is_asked_for_by_name(court, tmp_path, monkeypatch):

@@ -64,6 +64,8 @@ def test_a_setting_survives_json():
         (("head: mlp", "head: mlpp"), 6, "unknown head 'mlpp'"),
         (("hidden:", "hiden:"), 7, "did you mean 'hidden'"),
         (("[1e-3, 1e-2]", "[]"), 8, "no values"),
+        (("[1e-3, 1e-2]", "[1e-3, -1]"), 8, "learning_rate must be above 0, got -1"),
+        (("[1e-3, 1e-2]", "fast"), 8, "learning_rate must be a number, got 'fast'"),
         (("[1e-3, 1e-2]", "{low: 1, high: 2}"), 5, "a grid needs a list"),
         (("seeds: 3", "seeds: three"), 9, "expected a whole number"),
         (("seeds: 3", "seeds: 0"), 9, "at least 1"),
@@ -84,7 +86,16 @@ def test_a_mistake_is_told_with_its_line(change, line, message):
 
 
 @pytest.mark.parametrize(
-    "values", ["{low: 2, high: 1}", "{low: 0, high: 1, log: true}", "{low: 1}"]
+    "values",
+    [
+        "{low: 2, high: 1}",
+        "{low: 0, high: 1, log: true}",
+        "{low: 1}",
+        "{low: 1, high: .inf}",
+        "{low: .nan, high: 1}",
+        "{low: 1, high: 2, log: 1}",
+        "{low: 1.5, high: 2.4, integer: true}",
+    ],
 )
 def test_a_range_that_makes_no_sense_is_refused(values):
     text = f"heads:\n  - head: mlp\n    dropout: {values}\n"
@@ -132,6 +143,15 @@ def test_a_larger_sample_begins_with_the_smaller_one():
     assert len(Space(pools=("mean", "max")).sample(10, seed=0)) == 2
 
 
+def test_a_budget_beyond_the_space_does_not_draw_for_ever(monkeypatch):
+    drawn = []
+    draw = Space.draw
+    monkeypatch.setattr(Space, "draw", lambda *args: drawn.append(1) or draw(*args))
+    space = Space(pools=("mean", "max"), heads=(HeadSpace("attention"), HeadSpace("prior")))
+    assert len(space.sample(10**9, seed=0)) == 3
+    assert len(drawn) <= 50 * 4
+
+
 def test_ranges_are_drawn_within_their_ends():
     random = np.random.default_rng(0)
     values = [Range(1e-4, 1e-1, log=True).draw(random) for _ in range(300)]
@@ -140,3 +160,19 @@ def test_ranges_are_drawn_within_their_ends():
     assert 0.2 < np.mean(np.array(values) < 10**-2.5) < 0.8
     whole = [Range(1, 3, integer=True).draw(random) for _ in range(50)]
     assert set(whole) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_whole_numbers_are_drawn_at_the_ends_of_a_range_too(log):
+    random = np.random.default_rng(0)
+    drawn = [Range(1, 4, log=log, integer=True).draw(random) for _ in range(4000)]
+    counts = np.bincount(drawn, minlength=5)[1:] / len(drawn)
+    edges = np.log([0.5, 1.5, 2.5, 3.5, 4.5]) if log else np.arange(5)
+    wanted = np.diff(edges) / (edges[-1] - edges[0])
+    assert counts == pytest.approx(wanted, abs=0.03)
+
+
+def test_a_mapping_of_class_weights_is_a_value_and_no_range():
+    text = "heads:\n  - head: ridge\n    class_weight: [balanced, {'4': 2.0}]\n"
+    values = [s.parameters.get("class_weight") for s in parse_spec(text, origin="s").grid()]
+    assert values == ["balanced", {"4": 2.0}]

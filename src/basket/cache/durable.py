@@ -55,6 +55,26 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+def check_room_for(file: Path) -> None:
+    """Refuse a file that could not be written, before the work that it is to hold; make nothing.
+
+    Raises
+    ------
+    UsageError
+        A folder is where the file should be, or a file where its folder should be.
+    CacheError
+        Its folder cannot be made or written to.
+    """
+    refuse_file_on_the_way(file.parent)
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; name a file to write")
+    there = next(each for each in file.absolute().parents if each.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CacheError(
+            f"{file} cannot be written: no permission in {there}; choose another place"
+        )
+
+
 def make_room_for(file: Path) -> None:
     """Make the folder of a file that is to be written, before the work that it is to hold.
 

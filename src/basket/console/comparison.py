@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from basket.console.tables import plain_table
-from basket.evaluate.comparison_words import SPELLED_OUT, differs, digest, sentences
+from basket.evaluate.comparison_words import SPELLED_OUT, digest, sentences
 from basket.evaluate.metric_words import METRICS
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def comparison_tables(
             cells = zip(compared.metrics, found, strict=True)
             table.add_row(escape(skill), *(_difference(*cell) for cell in cells))
         yield table
-        if any(differs(each) for found in compared.metrics.values() for each in found.per_skill):
+        if any(each.told_apart for found in compared.metrics.values() for each in found.per_skill):
             yield "* differs (Holm over the skills, 5%)"
         yield from (escape(sentence) for sentence in sentences(compared))
         if compared.n_dropped:
@@ -49,4 +49,4 @@ def comparison_tables(
 
 def _difference(metric: str, found: Difference) -> str:
     change = METRICS[metric].change_text(found.value).removesuffix(" points")
-    return change + (" *" if differs(found) else "  ")
+    return change + (" *" if found.told_apart else "  ")

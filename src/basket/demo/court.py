@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
+from basket.cores import usable_cores
 from basket.dataset import SPLIT_FILES
 from basket.demo import league as leagues
 from basket.demo.reel import FPS, ReelJob, cut, possessions_in, render_reel
@@ -194,7 +195,7 @@ def _film(
             on_progress(present, len(jobs))
 
     report(done)
-    n_workers = min(_cores() if workers is None else workers, len(missing))
+    n_workers = min(usable_cores() if workers is None else workers, len(missing))
     if n_workers <= 1:
         for present, job in enumerate(missing, start=done + 1):
             render_reel(job)
@@ -293,10 +294,3 @@ def _publish(path: Path, text: str) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _cores() -> int:
-    """Cores this process may use: fewer than the machine has under SLURM or in a container."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

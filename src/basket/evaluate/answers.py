@@ -14,7 +14,7 @@ from basket.heads.decision import RULES
 from basket.metrics import LEVEL_METRICS, IntArray
 
 #: A metric without a decision rule of its own borrows that of the metric nearest to it.
-_BORROWS = {"balanced_accuracy": "accuracy", "off_by_one": "mae", "balanced_mae": "mae"}
+_BORROWS = {"balanced_accuracy": "accuracy"}
 
 
 class Decision(Protocol):
@@ -143,14 +143,13 @@ def answers_of(run: FittedRun, matrix: LabelledMatrix, *, split: str = "test") -
         The test set's skills are not the run's.
     """
     skills = list(run.skills)
-    if list(matrix.skills) != skills:
-        raise UsageError(_skill_mismatch(split, expected=skills, found=list(matrix.skills)))
+    check_skills(split, expected=skills, found=list(matrix.skills))
     truth = np.asarray(matrix.Y)
     shape = (len(truth), len(skills), run.n_levels)
     proba = (
         np.asarray(run.predict_proba(matrix.X), dtype=np.float64) if len(truth) else np.ones(shape)
     )
-    decided_as = {name: name if name in RULES else _BORROWS[name] for name in LEVEL_METRICS}
+    decided_as = {name: _BORROWS.get(name, name) for name in LEVEL_METRICS}
     levels = {name: _decide(run, proba, name) for name in set(decided_as.values())}
     return Answers(
         ids=tuple(matrix.ids),
@@ -158,7 +157,7 @@ def answers_of(run: FittedRun, matrix: LabelledMatrix, *, split: str = "test") -
         truth=truth,
         proba=proba,
         levels={name: levels[like] for name, like in decided_as.items()},
-        rules={name: RULES.get(like, "") for name, like in decided_as.items()},
+        rules={name: RULES[like] for name, like in decided_as.items()},
     )
 
 
@@ -168,7 +167,15 @@ def _decide(run: FittedRun, proba: npt.NDArray[np.float64], metric: str) -> IntA
     return np.asarray(run.decision.predict(proba, metric))
 
 
-def _skill_mismatch(split: str, *, expected: list[str], found: list[str]) -> str:
+def check_skills(split: str, *, expected: list[str], found: list[str]) -> None:
+    """Refuse a test set whose skills are not those that a run predicts.
+
+    Raises
+    ------
+    UsageError
+    """
+    if found == expected:
+        return
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
     detail = "; ".join(
@@ -176,7 +183,7 @@ def _skill_mismatch(split: str, *, expected: list[str], found: list[str]) -> str
         for what, names in (("missing:", missing), ("unknown to the run:", surplus))
         if names
     )
-    return (
+    raise UsageError(
         f"the skills of test set {split!r} are not those of the run "
         f"({detail or 'same names in another order'}); use a label file with the run's skills"
     )

@@ -9,6 +9,8 @@ two runs' answers are swapped or not.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -124,29 +126,45 @@ def compare_runs(
 ) -> tuple[Comparison, ...]:
     """Compare the primary run with every other; runs that differ in their seed alone are one.
 
+    Runs of one setting *and* one seed repeat nothing, and stay apart.
+
     Parameters
     ----------
     answered : sequence of (RunDescription, Answers)
-        What was fitted, and what it answers on one test set.
+        What was fitted, and what it answers on one test set. Names are unique.
     primary : str
         Name of the run that the others are compared with.
     split, n_replicates, seed
         See :func:`compare_answers`.
     """
-    settings: dict[str, list[tuple[str, Answers]]] = {}
+    settings: dict[tuple[str, int], list[tuple[str, Answers]]] = {}
+    seen: Counter[tuple[str, int | None]] = Counter()
     for about, answers in answered:
-        same = repr((about.head, about.pooling, about.feature_keys, sorted(about.settings.items())))
-        settings.setdefault(same, []).append((about.name, answers))
+        same = repr(
+            (
+                about.head,
+                about.pooling,
+                about.feature_keys,
+                about.learned_from,
+                sorted(about.settings.items()),
+            )
+        )
+        settings.setdefault((same, seen[same, about.seed]), []).append((about.name, answers))
+        seen[same, about.seed] += 1
     ordered = sorted(settings.values(), key=lambda runs: primary not in [name for name, _ in runs])
     named = {
-        runs[0][0] if len(runs) == 1 else f"{runs[0][0]} (and {len(runs) - 1} more seeds)": [
-            answers for _, answers in runs
-        ]
-        for runs in ordered
+        _name_of([name for name, _ in runs]): [answers for _, answers in runs] for runs in ordered
     }
     if len(named) < 2:
         return ()
     return compare_with_first(named, split=split, n_replicates=n_replicates, seed=seed)
+
+
+def _name_of(runs: Sequence[str]) -> str:
+    """How a setting is called: by its first run, and how many more there are."""
+    if len(runs) == 1:
+        return runs[0]
+    return f"{runs[0]} (and {len(runs) - 1} more seed{'s' if len(runs) > 2 else ''})"
 
 
 def _on_common_videos(
@@ -211,10 +229,12 @@ def _compare_metric(
     p_mean = bootstrap.p_value(_mean(observed[None]), mean_per_replicate(permuted))
     p_skills = bootstrap.p_value(observed, permuted)
     adjusted = bootstrap.holm(p_skills)
+    # A skill that one of them has no score for says nothing of their difference.
+    in_both = ~np.isnan(points[0] - points[1])
     return MetricComparison(
         Difference(
-            number(mean_over_skills(points[0])),
-            number(mean_over_skills(points[1])),
+            number(mean_over_skills(points[0][in_both])),
+            number(mean_over_skills(points[1][in_both])),
             percentile_interval(mean_per_replicate(replicated), n_players),
             number(float(p_mean)) if enough else number(np.nan),
             number(float(p_mean)) if enough else number(np.nan),
@@ -237,11 +257,11 @@ def _permutations(
 ) -> tuple[Scores, Scores]:
     """The difference as it is ``(n_skills,)`` and with players' answers swapped ``(R, n_skills)``.
 
-    Where one setting has fewer seeds they are paired over again.
+    Where one setting has fewer seeds they are paired over again, until all count alike.
     """
     formula = LEVEL_METRICS[metric]
     first, second = sides
-    n_pairs = max(len(first), len(second))
+    n_pairs = math.lcm(len(first), len(second))
     n_skills = first[0].shape[1]
     observed, permuted = np.zeros(n_skills), np.zeros((len(swaps), n_skills))
     for index in range(n_pairs):

@@ -9,9 +9,6 @@ from basket.evaluate.metric_words import METRICS, split_title
 from basket.evaluate.results import Comparison, Difference, MetricComparison
 from basket.metrics import HIGHER_IS_BETTER
 
-#: Below this p-value, and with an interval that leaves out zero, a difference is called one.
-_ALPHA = 0.05
-
 _BETTER, _WORSE, _ALIKE = "is better than", "is worse than", "cannot be told apart from"
 
 #: Comparisons of which everything is said.
@@ -48,11 +45,6 @@ def digest(comparisons: Sequence[Comparison]) -> list[str]:
     return [sentence for compared in comparisons for sentence in sentences(compared)]
 
 
-def differs(found: Difference) -> bool:
-    """Whether two runs are told apart on one skill, all skills taken into account (Holm)."""
-    return found.p_holm <= _ALPHA
-
-
 def _told_apart(metric: str, compared: Comparison, where: str) -> str:
     first_is = _verb(metric, compared.metrics[metric].mean)
     if first_is == _ALIKE:
@@ -67,9 +59,7 @@ def _told_apart(metric: str, compared: Comparison, where: str) -> str:
 
 def _verb(metric: str, mean: Difference) -> str:
     """What the first run is beside the second."""
-    if mean.interval is None or not mean.p <= _ALPHA:
-        return _ALIKE
-    if mean.interval.low <= 0 <= mean.interval.high:
+    if not mean.told_apart:
         return _ALIKE
     return _BETTER if (mean.value > 0) == HIGHER_IS_BETTER[metric] else _WORSE
 
@@ -90,7 +80,7 @@ def _skills_apart(found: MetricComparison) -> str:
     tested = [each for each in found.per_skill if not math.isnan(each.p_holm)]
     if len(tested) < 2:
         return ""
-    different = sum(map(differs, tested))
+    different = sum(each.told_apart for each in tested)
     return (
         f"Taken one by one, {different or 'none'} of {len(tested)} skills "
         f"{'differs' if different == 1 else 'differ'} (Holm, 5%)."

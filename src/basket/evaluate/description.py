@@ -72,6 +72,9 @@ class RunDescription:
         Hyperparameters and their values, chosen or given.
     versions : mapping of str to str
         Of basket and of the packages that computed.
+    learned_from : str
+        Digest of the labels and of how many players were learned from, and whether probabilities
+        were scaled: runs that differ in it are no repetitions of one another.
     """
 
     name: str
@@ -84,6 +87,7 @@ class RunDescription:
     n_train_players: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    learned_from: str = ""
 
     @property
     def feature_names(self) -> str:

@@ -13,7 +13,6 @@ from basket.evaluate.view import Axis, Bar, mean_bar
 
 #: Radius of the dot that stands for all cells, in percent of the drawing.
 _LARGEST_DOT = 7.0
-_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def _cell(metric: str, found: Difference) -> ComparedCell:
         text=words.change_text(found.value).removesuffix(" points"),
         range_text=words.change_range_text(found.interval),
         p=UNDEFINED if math.isnan(found.p_holm) else p_text(found.p_holm),
-        apart=found.p_holm <= _ALPHA,
+        apart=found.told_apart,
     )
 
 

@@ -153,28 +153,29 @@ class EvaluationReport:
 
     def write(self, path: str | Path, *, sections: Sequence[tuple[str, str]] = ()) -> None:
         """Write the page to ``path`` and its JSON and markdown twins beside it."""
-        from basket.cache.durable import write_atomically
+        from basket.cache.durable import make_room_for, write_atomically
 
         path = Path(path)
-        make_room_for_report(path)
+        check_room_for_report(path)
+        make_room_for(path)
         texts = (self.to_json(), self.to_markdown(), self.to_html(sections=sections))
         for file, text in dict(zip(_report_files(path), texts, strict=True)).items():
             write_atomically(file, text.encode())
 
 
-def make_room_for_report(path: Path) -> None:
-    """Refuse a page that could not be written with its twins, and make its folder.
+def check_room_for_report(path: Path) -> None:
+    """Refuse a page that could not be written with its twins; nothing is made yet.
 
     Raises
     ------
     BasketError
-        As :func:`basket.cache.durable.make_room_for`.
+        As :func:`basket.cache.durable.check_room_for`.
     """
-    from basket.cache.durable import make_room_for
+    from basket.cache.durable import check_room_for
 
-    make_room_for(path)  # first, as a folder may have no name to derive the others from
+    check_room_for(path)  # first, as a folder may have no name to derive the others from
     for file in _report_files(path):
-        make_room_for(file)
+        check_room_for(file)
 
 
 def _report_files(path: Path) -> tuple[Path, Path, Path]:
@@ -222,7 +223,11 @@ def assemble_report(
     UsageError
         No run, no test set, an unknown primary run, or runs on other skills than these.
     """
-    named = _with_unique_names(runs)
+    names = unique_names([run.description.name for run in runs])
+    named = tuple(
+        replace(run, description=replace(run.description, name=name))
+        for run, name in zip(runs, names, strict=True)
+    )
     if not named:
         raise UsageError("a report needs at least one run")
     shape = (len(skills), n_levels)
@@ -257,14 +262,17 @@ def assemble_report(
     )
 
 
-def _with_unique_names(runs: Sequence[RunReport]) -> tuple[RunReport, ...]:
-    taken: set[str] = set()
-    named = []
-    for run in runs:
-        name, number = run.description.name, 1
-        while name in taken:
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names in their order, a number behind each that was there before.
+
+    >>> unique_names(["ridge", "mlp", "ridge"])
+    ['ridge', 'mlp', 'ridge (2)']
+    """
+    taken: dict[str, None] = {}
+    for name in names:
+        unique, number = name, 1
+        while unique in taken:
             number += 1
-            name = f"{run.description.name} ({number})"
-        taken.add(name)
-        named.append(replace(run, description=replace(run.description, name=name)))
-    return tuple(named)
+            unique = f"{name} ({number})"
+        taken[unique] = None
+    return list(taken)

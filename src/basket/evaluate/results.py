@@ -10,6 +10,9 @@ import numpy as np
 
 from basket.evaluate.bootstrap import Interval
 
+#: Below this p-value, and with an interval that leaves out zero, a difference is called one.
+ALPHA = 0.05
+
 
 def number(value: float) -> float:
     """A score as a plain float; every undefined one is the same NaN, so that results compare."""
@@ -170,6 +173,11 @@ class Difference:
         Two-sided, by permuting whose answers are whose, player by player.
     p_holm : float
         Adjusted over the skills; for a mean over skills the same as ``p``.
+
+    Examples
+    --------
+    >>> Difference(0.4, 0.3, Interval(0.02, 0.18), p=0.01, p_holm=0.03).told_apart
+    True
     """
 
     first: float
@@ -182,6 +190,13 @@ class Difference:
     def value(self) -> float:
         """First minus second."""
         return self.first - self.second
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether it counts: the adjusted p is small, and the interval leaves out zero."""
+        if self.interval is None or not self.p_holm <= ALPHA:
+            return False
+        return not self.interval.low <= 0 <= self.interval.high
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ Meta = Mapping[str, Mapping[str, str]]
 
 #: A number with more values than this is cut at its quartiles.
 MAX_VALUES = 12
-#: A column with more values than this (names, dates) makes no slices.
+#: A column with more values than this makes no slices: a page of them would say nothing.
 MAX_SLICES = 48
 UNKNOWN = "not known"
 
@@ -106,10 +106,8 @@ def slices_of(video_ids: Sequence[str], *, meta: Meta | None = None) -> list[Sli
     columns: dict[str, list[str]] = {
         "league": [reel.league if reel else UNKNOWN for reel in reels],
         "season": [reel.season if reel else UNKNOWN for reel in reels],
+        **_values(video_ids, meta or {}),
     }
-    for column, known in (meta or {}).items():
-        found = [known.get(video, known.get(player_key(video), UNKNOWN)) for video in video_ids]
-        columns[column] = _in_bins(found)
     slices = []
     for column, values in columns.items():
         distinct = sorted(set(values), key=_natural)
@@ -123,6 +121,22 @@ def unmatched(video_ids: Sequence[str], meta: Meta) -> list[str]:
     """Columns of the metadata that say nothing about any of these videos."""
     keys = {key for video in video_ids for key in (video, player_key(video))}
     return [column for column, known in meta.items() if keys.isdisjoint(known)]
+
+
+def too_many(video_ids: Sequence[str], meta: Meta) -> dict[str, int]:
+    """Columns of the metadata that make no slices of these videos: how many values each has."""
+    counts = {column: len(set(values)) for column, values in _values(video_ids, meta).items()}
+    return {column: count for column, count in counts.items() if count > MAX_SLICES}
+
+
+def _values(video_ids: Sequence[str], meta: Meta) -> dict[str, list[str]]:
+    """What each column of the metadata says of each video."""
+    return {
+        column: _in_bins(
+            [known.get(video, known.get(player_key(video), UNKNOWN)) for video in video_ids]
+        )
+        for column, known in meta.items()
+    }
 
 
 def _in_bins(values: list[str]) -> list[str]:

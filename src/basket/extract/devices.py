@@ -21,12 +21,12 @@ from multiprocessing.process import BaseProcess
 
 import numpy as np
 
+from basket.cores import usable_cores
 from basket.errors import BasketError, IdentityError, UsageError
 from basket.extract.backbones.base import BackboneSpec, Streams
 from basket.extract.backbones.batching import BatchSize, auto_batch_size
 from basket.extract.decode_worker import end_with_parent
 from basket.extract.forward import Embedders, Pixels, embed_pieces
-from basket.extract.pipeline import usable_cores
 from basket.extract.recipe import BackboneRecipe
 from basket.extract.shared_bytes import SharedBytes
 

@@ -8,7 +8,6 @@ nothing is skipped in silence.
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 from basket.cache import FeatureCache, mixing_sentence
 from basket.cache.progress import Work, telling_progress
+from basket.cores import usable_cores
 from basket.errors import Interrupted
 from basket.extract.assembly import VideoInProgress
 from basket.extract.attempts import Attempts
@@ -270,14 +270,6 @@ class _Loop:
 
     def work(self) -> Work:
         return Work(self.videos_total, self.finished.videos, len(self.finished.failed))
-
-
-def usable_cores() -> int:
-    """Cores this process may run on (a cluster's scheduler may allow fewer than there are)."""
-    try:
-        return max(1, len(os.sched_getaffinity(0)))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
 
 
 def decoding_provenance(decoder: str) -> dict[str, Any]:

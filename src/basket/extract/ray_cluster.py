@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from basket.cores import usable_cores
 from basket.errors import MissingDependencyError, UsageError
-from basket.extract.pipeline import usable_cores
 
 _CPUS_PER_ACTOR = 4
 _CONNECT_S = 10.0

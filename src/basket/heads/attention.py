@@ -12,7 +12,7 @@ Source: attention-based multiple-instance learning, Ilse et al. (2018), without 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from basket.cache.features import RaggedFeatures
 from basket.errors import UsageError
 from basket.heads.base import HeadState, SkillHead
+from basket.heads.linear import standardisation
 from basket.heads.linear_start import LinearStart
 from basket.heads.parameters import check_range
 from basket.heads.pooling import pool
@@ -87,6 +88,8 @@ class AttentionHead(SkillHead):
     """
 
     takes_segments = True
+    #: With one segment per row it is a linear score.
+    poor_score = True
 
     def __init__(
         self,
@@ -117,12 +120,6 @@ class AttentionHead(SkillHead):
         self.class_weight = class_weight
         self.seed = seed
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # See RidgeHead: with one segment per row this is a linear score.
-        tags.classifier_tags.poor_score = True
-        return tags
-
     def _check_training(self, X: Any, y: npt.ArrayLike) -> tuple[RaggedFeatures, Array]:
         if not isinstance(X, RaggedFeatures):
             features, labels = super()._check_training(X, y)
@@ -147,10 +144,9 @@ class AttentionHead(SkillHead):
     def _fit(self, rows: TrainingRows) -> None:
         from basket.heads.attention_training import Recipe, train
 
-        self._check_parameters()
         rows = rows if self.patience else rows.learned()
         held = rows.held_out(self.validation_fraction) & (self.patience > 0)
-        self.mean_, self.scale_ = _standardisation(rows.X)
+        self.mean_, self.scale_ = _standardisation(rows.X, rows.given)
         slope, thresholds = self._start(rows, held)
         trained = train(
             Recipe(
@@ -174,16 +170,12 @@ class AttentionHead(SkillHead):
         self.thresholds_, self.best_epoch_ = trained.thresholds, trained.best_epoch
 
     def _check_parameters(self) -> None:
-        named = isinstance(self.queries, str)
-        if self.pool not in POOLS or (named and self.queries not in QUERIES):
+        if self.pool not in POOLS or (
+            isinstance(self.queries, str) and self.queries not in QUERIES
+        ):
             raise UsageError(
                 f"attention knows pool={' or '.join(POOLS)} and queries={' or '.join(QUERIES)}, "
                 f"got {self.pool!r} and {self.queries!r}"
-            )
-        if self.queries == "group" or (not named and len(self.queries) != self.n_skills_):
-            raise UsageError(
-                f"queries needs the group of each of the {self.n_skills_} skills, got "
-                f"{self.queries!r}; fit-head knows the groups of BASKET's skills"
             )
         check_range(self, "top", "epochs", "batch_size", at_least=1)
         check_range(self, "learning_rate", above=0)
@@ -194,8 +186,13 @@ class AttentionHead(SkillHead):
         """Which query each active skill has, (n_active,), counted without holes."""
         if self.queries == "shared":
             return np.zeros(len(self.active_), dtype=np.int64)
-        if isinstance(self.queries, str):
+        if self.queries == "skill":
             return np.arange(len(self.active_))
+        if isinstance(self.queries, str) or len(self.queries) != self.n_skills_:
+            raise UsageError(
+                f"queries needs the group of each of the {self.n_skills_} skills, got "
+                f"{self.queries!r}; fit-head knows the groups of BASKET's skills"
+            )
         groups = np.asarray(self.queries, dtype=np.int64)[self.active_]
         return np.unique(groups, return_inverse=True)[1].ravel()
 
@@ -284,15 +281,21 @@ def _checked(X: RaggedFeatures) -> RaggedFeatures:
     return X
 
 
-def _standardisation(X: RaggedFeatures) -> tuple[Float32, Float32]:
-    """Mean and inverse standard deviation over segments, float32; 0 for constant columns."""
-    blocks = [
-        slice(start, start + _PREDICT_ROWS) for start in range(0, len(X.values), _PREDICT_ROWS)
-    ]
-    total = len(X.values)
-    mean = np.asarray(sum(X.values[part].sum(axis=0, dtype=np.float64) for part in blocks)) / total
-    square = sum(((X.values[part] - mean) ** 2).sum(axis=0) for part in blocks)
-    std = np.sqrt(np.asarray(square) / total)
-    varies = std > 1e-6 * np.abs(mean)
-    scale = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
-    return mean.astype(np.float32), scale.astype(np.float32)
+def _standardisation(
+    X: RaggedFeatures, given: npt.NDArray[np.bool_] | None
+) -> tuple[Float32, Float32]:
+    """Mean and inverse standard deviation over segments, float32; 0 for constant columns.
+
+    Those of a ``given`` validation set do not count.
+    """
+    learned = None if given is None else np.repeat(~given, X.lengths)
+
+    def blocks() -> Iterator[Array]:
+        for start in range(0, len(X.values), _PREDICT_ROWS):
+            part = slice(start, start + _PREDICT_ROWS)
+            yield X.values[part] if learned is None else X.values[part][learned[part]]
+
+    total = len(X.values) if learned is None else int(learned.sum())
+    mean = np.asarray(sum(block.sum(axis=0, dtype=np.float64) for block in blocks())) / total
+    square = sum(((block - mean) ** 2).sum(axis=0) for block in blocks())
+    return standardisation(mean, np.asarray(square) / total)

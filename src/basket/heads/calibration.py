@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from basket.errors import IntegrityError
+from basket.errors import IntegrityError, UsageError
 from basket.heads import folds
 from basket.heads.decision import DecisionRules
 from basket.heads.held_out import Predictions, predictions_parquet
@@ -151,6 +151,17 @@ class Calibration:
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"{origin} holds no calibration: {error}") from error
+
+
+def check_share(share: float) -> None:
+    """Refuse a share of players to set aside that leaves none, or is none.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not 0 <= share < 1:
+        raise UsageError(f"the share of players to set aside must lie in 0..1, got {share}")
 
 
 def set_aside(

@@ -98,7 +98,9 @@ def combine_runs(
     if tried is not None:
         files |= calibration_files(tried, rules, skills, counts)
     seconds = time.perf_counter() - started
-    config = _config(loaded, layout, weights, seconds=seconds, held=held, tried=tried)
+    config = _config(
+        loaded, layout, weights, calibrate=calibrate, seconds=seconds, held=held, tried=tried
+    )
     publish_run(Path(out), config, files)
     return load_run(out)
 
@@ -268,6 +270,7 @@ def _config(
     layout: _Layout,
     weights: Float,
     *,
+    calibrate: bool,
     seconds: float,
     held: Predictions,
     tried: Predictions | None,
@@ -291,6 +294,7 @@ def _config(
         "train": first["train"],
         "val": {**_counts(held), "left_out": {}},
         "set_aside": None if tried is None else _counts(tried),
+        "options": {"calibrate": calibrate},
         "seconds": {"combine": round(seconds, 4)},
         "versions": first["versions"],
     }

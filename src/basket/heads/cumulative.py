@@ -18,8 +18,8 @@ from basket.errors import UsageError
 from basket.heads import folds as fold_rules
 from basket.heads.base import SkillHead
 from basket.heads.corn import at_or_above, corn_probabilities
+from basket.heads.linear import linear_scores
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
-from basket.heads.linear_scores import linear_scores
 from basket.heads.links import LINKS
 from basket.heads.parameters import check_range
 from basket.heads.partial import fit_partial, rising
@@ -97,6 +97,8 @@ class CumulativeHead(SkillHead):
     [[0], [2]]
     """
 
+    poor_score = True
+
     def __init__(
         self,
         *,
@@ -124,12 +126,6 @@ class CumulativeHead(SkillHead):
         self.tolerance = tolerance
         self.seed = seed
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # See RidgeHead: three blobs off any line are no order.
-        tags.classifier_tags.poor_score = True
-        return tags
-
     def _split_seed(self) -> int:
         # With one penalty there is nothing to choose, and no fold is dealt.
         return self.seed if self._chooses() else 0
@@ -151,7 +147,6 @@ class CumulativeHead(SkillHead):
         """Rotate the features once; heads of one penalty each are a path, from strong to weak."""
         weight = float(rows.learned().weights.sum())
         for head in heads:
-            head._check_parameters()
             head._make_room(rows)
         path = sorted(heads, key=lambda head: -float(head._candidates(weight).max()))
         for skills, part in rows.by_missingness():
@@ -196,6 +191,8 @@ class CumulativeHead(SkillHead):
         if self.folds < 2:
             raise UsageError(f"cumulative needs at least 2 folds, got folds={self.folds}")
         check_range(self, "tolerance", above=0)
+        candidate_powers(self.powers, self.penalties)
+        self._candidates(1.0)
 
     def _choose_powers(self, learned: TrainingRows) -> Float:
         powers = candidate_powers(self.powers, self.penalties)

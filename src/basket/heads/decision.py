@@ -32,6 +32,9 @@ RULES = {
     "balanced_mae": "balanced",
 }
 
+#: Expected levels this near are the same but for rounding.
+_EQUAL = 1e-9
+
 
 def argmax(proba: Float) -> Levels:
     """Return the most probable level; the lower one of equals. (..., K) -> (...)."""
@@ -257,11 +260,15 @@ def _nested(rows: Float) -> tuple[tuple[float, ...], ...]:
 
 def _matched_cuts(expected: Float, levels: Levels, n_levels: int) -> tuple[float, ...]:
     default = np.arange(n_levels - 1) + 0.5
-    if len(expected) < 2 or np.ptp(expected) < 1e-9:
+    if len(expected) < 2 or np.ptp(expected) < _EQUAL:
         # A head that says the same of everybody has no spread to match.
         return tuple(default.tolist())
     below = np.cumsum(np.bincount(levels, minlength=n_levels))[:-1] / len(levels)
+    ordered = np.sort(expected)
+    # A cut through equal expectations would put them all on one side, however many there are, or
+    # part them by their rounding: it falls at the nearer end of theirs.
+    ends = np.flatnonzero(np.concatenate([[True], np.diff(ordered) > _EQUAL, [True]]))
+    rank = ends[np.abs(ends[:, None] - np.round(below * len(expected))).argmin(axis=0)]
     # Midpoints between order statistics; beyond the ends nobody is predicted.
-    ordered = np.concatenate([[-1.0], np.sort(expected), [float(n_levels)]])
-    rank = np.round(below * len(expected)).astype(np.int64)
-    return tuple(((ordered[rank] + ordered[rank + 1]) / 2).tolist())
+    padded = np.concatenate([[-1.0], ordered, [float(n_levels)]])
+    return tuple(((padded[rank] + padded[rank + 1]) / 2).tolist())

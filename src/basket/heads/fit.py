@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from basket.dataset.skills import GROUPS, skill_named
 from basket.errors import UsageError
-from basket.heads.calibration import calibration_files, set_aside
+from basket.heads.calibration import calibration_files, check_share, set_aside
 from basket.heads.decision import DecisionRules
+from basket.heads.filled_in import head_for
 from basket.heads.held_out import Predictions, out_of_fold, predict, predictions_parquet
 from basket.heads.matrix import Matrix
 from basket.heads.persist import Run, RunFeatures, check_free, load_run, publish_run
-from basket.heads.prompts import names_of_features
 from basket.heads.reference import Reference, reference_of
 from basket.heads.scoring import score
 from basket.heads.stored_head import head_to_files
-from basket.heads.table import HEADS, check_parameters, make_head, parameter_names
+from basket.heads.table import check_parameters
 
 if TYPE_CHECKING:
     from basket.heads.base import SkillHead
@@ -89,20 +88,20 @@ def fit_run(
     RunError
         ``out`` exists, or cannot be written.
     """
-    check_settings(head, params)
+    check_settings(head, params, n_levels=train.n_levels, aside=aside)
     check_free(out)
     _check_same_labels(train, val)
-    if not 0 <= aside < 1:
-        raise UsageError(f"the share of players to set aside must lie in 0..1, got {aside}")
     in_both = frozenset() if val is None else frozenset(val.groups.tolist())
     train, unseen = set_aside(train, aside, seed=seed, seen_elsewhere=in_both)
     stages = _Stages(on_stage)
-    model = _make(
+    model = head_for(
         head,
-        {**_names_for(head, feature_sets, pooling, train.skills), **params},
+        params,
         seed=seed,
-        n_levels=train.n_levels,
         skills=train.skills,
+        n_levels=train.n_levels,
+        feature_sets=feature_sets,
+        pooling=pooling,
     )
     with stages("fit"):
         given = None if val is None else (val.X, val.Y)
@@ -132,6 +131,7 @@ def fit_run(
         train=train,
         val=val,
         unseen=unseen,
+        options={"calibrate": calibrate, "set_aside": aside},
         model=model,
         head=head,
         seed=seed,
@@ -154,45 +154,24 @@ def fit_run(
     return load_run(out)
 
 
-def check_settings(head: str, params: Mapping[str, Any]) -> None:
-    """Refuse parameters that a run's head cannot be given, before anything slow is done for it.
+def check_settings(head: str, params: Mapping[str, Any], *, n_levels: int, aside: float) -> None:
+    """Refuse what a run cannot be fitted with, before anything slow is done for it.
 
     Raises
     ------
     UsageError
-        As :func:`basket.heads.table.check_parameters`, or the seed, which is the whole run's.
+        As :func:`basket.heads.table.check_parameters`, or the seed or the number of levels, which
+        are the whole run's, or a share of players to set aside that is none.
     """
-    check_parameters(head, params)
+    check_parameters(head, {"n_levels": n_levels, **params})
+    check_share(aside)
+    if params.get("n_levels", n_levels) != n_levels:
+        raise UsageError(f"n_levels is {n_levels} by the labels and cannot be set otherwise")
     if "seed" in params:
         raise UsageError(
             f"the seed belongs to the whole run, not to its head alone; give --seed "
             f"{params['seed']} instead (in Python: seed={params['seed']})"
         )
-
-
-def _names_for(
-    head: str, feature_sets: Sequence[Mapping[str, Any]], pooling: str, skills: Sequence[str]
-) -> dict[str, Any]:
-    """Names of columns and skills, for a head that reads them."""
-    if head not in HEADS or "columns" not in parameter_names(head):
-        return {}
-    return {"columns": names_of_features(feature_sets, pooling), "skills": list(skills)}
-
-
-def _make(
-    name: str, params: Mapping[str, Any], *, seed: int, n_levels: int, skills: Sequence[str]
-) -> SkillHead:
-    given = dict(params)
-    groups = [GROUPS.index(skill_named(skill).group) for skill in skills]
-    if given.get("hierarchy") is True:
-        given["hierarchy"] = groups
-    if given.get("queries") == "group":
-        given["queries"] = groups
-    if "seed" in parameter_names(name):
-        given["seed"] = seed
-    if given.pop("n_levels", n_levels) != n_levels:
-        raise UsageError(f"n_levels is {n_levels} by the labels and cannot be set otherwise")
-    return make_head(name, n_levels=n_levels, **given)
 
 
 def _reference(model: SkillHead, train: Matrix, held: Predictions, *, validated: bool) -> Reference:
@@ -220,6 +199,7 @@ def _config(
     train: Matrix,
     val: Matrix | None,
     unseen: Matrix | None,
+    options: Mapping[str, Any],
     model: SkillHead,
     head: str,
     seed: int,
@@ -249,6 +229,7 @@ def _config(
         "set_aside": None
         if unseen is None
         else {"n_videos": len(unseen), "n_players": unseen.n_players},
+        "options": dict(options),
         "seconds": {
             **{name: round(value, 4) for name, value in _reading(train, val).items()},
             **{name: round(value, 4) for name, value in seconds.items()},

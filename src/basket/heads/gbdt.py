@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 from scipy.special import expit, softmax
 
+from basket.cores import usable_cores
 from basket.errors import UsageError
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.booster_text import check_booster_text
@@ -151,8 +152,6 @@ class GbdtHead(SkillHead):
         from basket.heads.boosting import Bins
 
         first = heads[0]
-        for head in heads:
-            head._check_parameters()
         if first.pca is not None:
             mean, components = principal_components(rows.learned(), first.pca)
             for head in heads:
@@ -198,6 +197,8 @@ class GbdtHead(SkillHead):
             raise UsageError(
                 f"gbdt knows the objectives {', '.join(OBJECTIVES)}, got {self.objective!r}"
             )
+        if self.objective == "frank-hall" and self.class_weight is not None:
+            raise UsageError("class_weight is for the objectives cumulative and multiclass")
         check_range(self, "rounds", "pca", "min_data_in_leaf", "threads", at_least=1)
         check_range(self, "leaves", at_least=2, at_most=_MAX_LEAVES)
         check_range(self, "bins", at_least=2)
@@ -241,7 +242,7 @@ class GbdtHead(SkillHead):
 
     def _threads(self, cells: int) -> int:
         if self.threads is not None:
-            return min(self.threads, _usable_cores())
+            return min(self.threads, usable_cores())
         # Threads cost more than they give when a histogram takes microseconds.
         return 1 if cells < _SMALL_CELLS else _usable_threads()
 
@@ -338,18 +339,11 @@ def _questions(rows: TrainingRows) -> TrainingRows:
     """Each skill as K-1 binary ones: does the level lie above k? All labels must be there."""
     cuts = np.arange(rows.n_levels - 1)
     above = (rows.levels[:, :, None] > cuts).astype(np.int64)
-    if rows.factors is not None:
-        raise UsageError("class_weight is for the objectives cumulative and multiclass")
     return replace(rows, levels=above.reshape(len(above), -1), n_levels=2)
 
 
 def _usable_threads() -> int:
     """CPUs this process may run on, or ``OMP_NUM_THREADS`` where that is smaller."""
-    usable = _usable_cores()
+    usable = usable_cores()
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(usable, int(wanted)) if wanted.isdigit() and int(wanted) else usable
-
-
-def _usable_cores() -> int:
-    counted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return counted or 1

@@ -190,7 +190,8 @@ class Problems:
         r = self.Z.shape[1]
         self._threshold_inverse = np.zeros((len(self.skill), self.n_levels - 1, self.n_levels - 1))
         self._curvature = np.zeros(len(self.skill))
-        for j in range(len(self.skill)):
+        # Where nothing has weight (nobody at or above a level, with corn) there is no step to take.
+        for j in np.flatnonzero(self.total > 0):
             thresholds = self.start[j, r:]
             if self.coral:
                 below = self.link.cdf(thresholds)

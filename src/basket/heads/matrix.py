@@ -107,9 +107,10 @@ def build_matrix(
     if not kept:
         some = next(iter(reasons.items()), None)
         example = f", for example {some[0]}: {some[1]}" if some else ""
+        known = next((f", which has for example {video}" for video in sources[0][0].video_ids), "")
         raise UsageError(
             f"none of the {len(labels.video_ids)} videos of {labels.path} can be used{example}; "
-            "check that features and labels belong together"
+            f"check that the labels name videos of {sources[0][0].name}{known}"
         )
     ids = tuple(labels.video_ids[row] for row in kept)
     seconds: dict[str, float] = {}

@@ -19,6 +19,7 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import HeadState, SkillHead, checked
 from basket.heads.corn import corn_probabilities
+from basket.heads.linear import standardisation
 from basket.heads.linear_start import LinearStart
 from basket.heads.parameters import check_range
 from basket.heads.rows import TrainingRows
@@ -88,7 +89,8 @@ class MlpHead(SkillHead):
     start_ : LinearStart
         What the network adds to, on standardised features.
     mean_, scale_ : ndarray, float32, (P,)
-        Standardisation, fitted on the training rows; scale 0 drops a constant column.
+        Standardisation, fitted on the training rows (those of a given validation set are none);
+        scale 0 drops a constant column.
     """
 
     def __init__(
@@ -152,7 +154,6 @@ class MlpHead(SkillHead):
         check_range(self, "learning_rate", above=0)
         check_range(self, "weight_decay", "patience", at_least=0)
         check_range(self, "validation_fraction", above=0, below=1)
-        self._groups()
 
     def _groups(self) -> tuple[int, ...] | None:
         """Group of each active skill, renumbered without holes; None without a hierarchy."""
@@ -253,8 +254,6 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
     from basket.heads.mlp_training import train
 
     first = heads[0]
-    for head in heads:
-        head._check_parameters()
     rows = rows if first.patience else rows.learned()
     held = rows.held_out(first.validation_fraction) & (first.patience > 0)
     n_learned = int((~held).sum())
@@ -266,7 +265,8 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
         patience=first.patience or first.epochs,
         group_of_skill=first._groups(),
     )
-    mean, scale = _standardisation(rows.X, rows.weights)
+    learned = rows.weights if rows.given is None else rows.weights * ~rows.given
+    mean, scale = _standardisation(rows.X, learned)
     for head in heads:
         head.mean_, head.scale_ = mean, scale
     knobs = [Knobs(h.dropout, h.weight_decay, h.learning_rate, h.seed) for h in heads]
@@ -293,7 +293,4 @@ def _standardisation(X: Array, weights: Float) -> tuple[Float32, Float32]:
     for start in blocks:
         part = slice(start, start + _PREDICT_ROWS)
         square += weights[part] @ (X[part] - mean) ** 2
-    std = np.sqrt(square / total)
-    varies = std > 1e-6 * np.abs(mean)
-    scale = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
-    return mean.astype(np.float32), scale.astype(np.float32)
+    return standardisation(mean, square / total)

@@ -37,6 +37,12 @@ RUN_VERSION = 1
 #: What predictions need of every run, beside boosters and members; compared with their hashes.
 _CHECKED_FILES = ("head.json", "head.safetensors", "decision.json")
 
+#: What ``run.json``, which has no hash of its own, must say for reports and cards.
+_SAID = {
+    "head": str, "params": dict, "seed": int, "simulated": bool, "random_weights": bool,
+    "labels": dict, "train": dict, "val": dict | None, "versions": dict,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RunFeatures:
@@ -169,16 +175,33 @@ class Run:
         IntegrityError
             The file is missing or damaged.
         """
+        return self._players("training.parquet", "whom it was fitted on")
+
+    @property
+    def validation_players(self) -> tuple[str, ...]:
+        """Players whom its decision rules were chosen on and the head has not seen, sorted.
+
+        None of them where the run came without ``predictions.parquet``.
+
+        Raises
+        ------
+        IntegrityError
+            That file is damaged.
+        """
+        if self.config["val"] is None or not (self.path / "predictions.parquet").exists():
+            return ()
+        held = self._players("predictions.parquet", "whom its decision rules were chosen on")
+        return tuple(sorted(set(held) - set(self.train_players)))
+
+    def _players(self, file: str, who: str) -> tuple[str, ...]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            players = pq.read_table(self.path / "training.parquet", columns=["player"])["player"]
+            players = pq.read_table(self.path / file, columns=["player"])["player"]
             return tuple(sorted(set(players.to_pylist())))
         except (OSError, pa.ArrowException, KeyError) as error:
-            raise IntegrityError(
-                f"{self.path} does not say whom it was fitted on: {error}"
-            ) from error
+            raise IntegrityError(f"{self.path} does not say {who}: {error}") from error
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Probabilities (n, n_skills, K) of pooled features (n, width), or of segments (ragged).
@@ -331,6 +354,12 @@ def _read_files(folder: Path, hashes: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _check_consistency(run: Run) -> None:
+    for name, kind in _SAID.items():
+        if not isinstance(run.config[name], kind):
+            raise ValueError(f"its {name} is {run.config[name]!r}")
+    counts = np.asarray(run.config["train"]["level_counts"], dtype=np.float64)
+    if counts.shape != (len(run.skills), run.n_levels) or not (counts >= 0).all():
+        raise ValueError("it does not say how often each level occurs in training")
     if not all(isinstance(skill, str) for skill in run.skills):
         raise ValueError("its skills are not names")
     shape = (len(run.skills), run.n_levels)

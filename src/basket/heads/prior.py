@@ -21,14 +21,11 @@ class PriorHead(SkillHead):
     [[[0.5, 0.0, 0.5]]]
     """
 
+    #: It looks at no feature: scikit-learn's own DummyClassifier says the same of itself.
+    poor_score = True
+
     def __init__(self, *, n_levels: int | None = None) -> None:
         self.n_levels = n_levels
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # It looks at no feature: scikit-learn's own DummyClassifier says the same of itself.
-        tags.classifier_tags.poor_score = True
-        return tags
 
     def _fit(self, rows: TrainingRows) -> None:
         """Everything is in ``prior_``."""

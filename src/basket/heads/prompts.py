@@ -18,7 +18,8 @@ from scipy.special import expit
 from basket.dataset.skills import skill_named
 from basket.errors import UsageError
 from basket.heads.base import SkillHead
-from basket.heads.linear_scores import linear_scores
+from basket.heads.linear import linear_scores
+from basket.heads.parameters import check_range
 from basket.heads.pooling import parse_poolings
 from basket.heads.rows import TrainingRows
 
@@ -63,6 +64,9 @@ class PromptsHead(SkillHead):
     [[0], [1]]
     """
 
+    #: It learns from no label which row is the better one.
+    poor_score = True
+
     def __init__(
         self,
         *,
@@ -76,15 +80,7 @@ class PromptsHead(SkillHead):
         self.skills = skills
         self.strength = strength
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # It learns from no label which row is the better one, and is not meant to.
-        tags.classifier_tags.poor_score = True
-        return tags
-
     def _fit(self, rows: TrainingRows) -> None:
-        if not self.strength > 0:
-            raise UsageError(f"strength must be above 0, got {self.strength}")
         rows = rows.learned()
         share = rows.weights / rows.weights.sum()
         X = np.asarray(rows.X, dtype=np.float64)
@@ -108,6 +104,9 @@ class PromptsHead(SkillHead):
                 for skill in range(rows.n_skills)
             ]
         )
+
+    def _check_parameters(self) -> None:
+        check_range(self, "strength", above=0)
 
     def _signs(self, width: int) -> Float:
         """Weight of each feature in each active skill's score, (P, n_active)."""

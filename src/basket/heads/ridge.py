@@ -21,7 +21,7 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import SkillHead
 from basket.heads.exceedance import level_probabilities
-from basket.heads.linear_scores import linear_scores
+from basket.heads.linear import linear_scores
 from basket.heads.powers import candidate_powers, candidates
 from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
 from basket.heads.rows import TrainingRows
@@ -91,6 +91,8 @@ class RidgeHead(SkillHead):
     [[0], [2]]
     """
 
+    poor_score = True
+
     def __init__(
         self,
         *,
@@ -112,13 +114,6 @@ class RidgeHead(SkillHead):
         self.class_weight = class_weight
         self.seed = seed
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # Defined by scikit-learn as accuracy below 0.83 on three blobs that lie off any line: what
-        # one linear score of an order cannot tell apart, and is not meant to.
-        tags.classifier_tags.poor_score = True
-        return tags
-
     def _own_parameters(self) -> frozenset[str]:
         return frozenset({"penalties", "powers"})
 
@@ -129,7 +124,6 @@ class RidgeHead(SkillHead):
     def _fit_many(cls, heads: Sequence[Self], rows: TrainingRows) -> None:
         """Search the candidates of all heads at once; each then chooses among its own."""
         first = heads[0]
-        first._check_parameters()
         rows = rows.learned()
         for head in heads:
             head._make_room(rows)
@@ -159,6 +153,7 @@ class RidgeHead(SkillHead):
             raise UsageError(f"ridge needs at least 2 folds, got folds={self.folds}")
         if self.target not in TARGETS:
             raise UsageError(f"ridge knows the targets {', '.join(TARGETS)}, got {self.target!r}")
+        self._candidates(1.0)
 
     def _make_room(self, rows: TrainingRows) -> None:
         n_scores = rows.n_skills * self._scores_per_skill(rows.n_levels)

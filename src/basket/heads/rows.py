@@ -148,9 +148,9 @@ def class_factors(
     by_level = {int(level): float(weight) for level, weight in given.items()}
     n_levels = counts.shape[1]
     weights = np.array([by_level.pop(level, 1.0) for level in range(n_levels)])
-    if by_level or not (weights >= 0).all() or not np.isfinite(weights).all():
+    if by_level or not (weights >= 0).all() or not np.isfinite(weights).all() or not weights.any():
         raise UsageError(
-            f"class_weight must give weights >= 0 for levels 0..{n_levels - 1}, "
-            f"got {class_weight!r}"
+            f"class_weight must give weights >= 0, one of them above 0, for levels "
+            f"0..{n_levels - 1}, got {class_weight!r}"
         )
     return np.tile(weights, (len(counts), 1))

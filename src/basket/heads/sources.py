@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from basket.cache import FeatureCache, FeatureSet
 from basket.errors import CacheError, UsageError
@@ -62,3 +63,8 @@ def sources_of_run(cache: FeatureCache, run: Run) -> list[tuple[FeatureSet, str]
             )
         sources.append((by_digest[wanted.spec.digest], wanted.stream))
     return sources
+
+
+def described(sources: Sequence[tuple[FeatureSet, str]]) -> list[dict[str, Any]]:
+    """Name, stream and identity of each source, as runs keep them."""
+    return [{"name": each.name, "stream": stream, "spec": each.spec} for each, stream in sources]

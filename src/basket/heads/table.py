@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from basket.errors import UsageError
-from basket.heads.parameters import check_types
 from basket.registry import Registry, nearest
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def make_head(name: str, *, n_levels: int | None = None, **params: Any) -> Skill
     ------
     UsageError
         The head or one of its parameters is unknown (the nearest known name is suggested), or a
-        value is of another type than the parameter.
+        value is of another type than the parameter, or outside its limits.
 
     Examples
     --------
@@ -56,9 +55,7 @@ def make_head(name: str, *, n_levels: int | None = None, **params: Any) -> Skill
     basket.errors.UsageError: head 'ridge' has no parameter 'penalty'; did you mean 'penalties'? \
 Known: class_weight, folds, n_levels, penalties, powers, seed, standardize, target
     """
-    check_parameters(name, params)
-    head: SkillHead = HEADS[name](n_levels=n_levels, **params)
-    return head
+    return _checked(name, {"n_levels": n_levels, **params})
 
 
 def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
@@ -67,9 +64,12 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     UsageError
-        The head or one of its parameters is unknown (the nearest known name is suggested), or a
-        value is of another type than the parameter.
+        As :func:`make_head`.
     """
+    _checked(name, parameters)
+
+
+def _checked(name: str, parameters: Mapping[str, Any]) -> SkillHead:
     known = parameter_names(name)
     for parameter in parameters:
         if parameter not in known:
@@ -78,7 +78,9 @@ def check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
                 f"head {name!r} has no parameter {parameter!r}{hint or '.'} "
                 f"Known: {', '.join(known)}"
             )
-    check_types(HEADS[name], parameters)
+    head: SkillHead = HEADS[name](**parameters)
+    head.check_parameters()
+    return head
 
 
 def pooling_for(head: str, pooling: str | None = None) -> str:

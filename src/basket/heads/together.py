@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from basket.heads.base import SkillHead
-from basket.heads.parameters import check_types
 
 Head = TypeVar("Head", bound=SkillHead)
 
@@ -69,7 +68,7 @@ def fit_many(
     """
     packs: dict[str, list[Head]] = {}
     for head in heads:
-        check_types(type(head), head.get_params(deep=False))
+        head.check_parameters()
         packs.setdefault(share_key(head), []).append(head)
     for pack in packs.values():
         first = pack[0]

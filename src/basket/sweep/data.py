@@ -14,6 +14,7 @@ import numpy as np
 from basket.cache import FeatureCache, FeatureSet, open_cache
 from basket.dataset.labels import LabelTable, read_labels
 from basket.dataset.skills import N_LEVELS
+from basket.errors import UsageError
 from basket.heads import folds
 from basket.heads.matrix import Matrix, build_matrix
 from basket.heads.sources import sources_by_name
@@ -111,6 +112,11 @@ def _tables(data: SweepData) -> tuple[LabelTable, LabelTable]:
     if data.val is not None:
         val = read_labels(data.val, video_root=data.video_root, n_levels=data.n_levels)
         return train, val
+    if len(set(train.players)) < 2:
+        raise UsageError(
+            f"{data.train} shows one player alone, and none can be held out to select on; give "
+            "--val CSV, or labels of more players"
+        )
     keys = folds.group_keys(list(train.players), np.zeros((len(train), 1)))
     held = folds.held_out(keys, HELD_OUT)
     return _part(train, np.flatnonzero(~held).tolist()), _part(train, np.flatnonzero(held).tolist())

@@ -6,7 +6,7 @@ Settings of one head that differ in little are fitted together (:mod:`basket.hea
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -19,8 +19,8 @@ from basket.errors import MissingDependencyError
 from basket.evaluate import bootstrap
 from basket.evaluate.bootstrap import mean_per_replicate, percentile_interval
 from basket.heads import folds
-from basket.heads.base import SkillHead
 from basket.heads.decision import DecisionRules
+from basket.heads.filled_in import head_for
 from basket.heads.matrix import Matrix
 from basket.heads.table import make_head, parameter_names
 from basket.heads.together import fit_many, share_key
@@ -61,13 +61,20 @@ def share_signature(setting: Setting) -> tuple[Any, ...]:
 @cache
 def _share_key(setting: Setting) -> str:
     try:
-        return share_key(unfitted_head(setting, N_LEVELS))
+        params = setting.parameters
+        if "seed" in parameter_names(setting.head):
+            params["seed"] = setting.seed
+        return share_key(make_head(setting.head, n_levels=N_LEVELS, **params))
     except Exception:  # noqa: BLE001 - what is wrong with it is told where it is fitted
         return repr(setting)
 
 
 def fit_settings(
-    settings: Sequence[Setting], train: Matrix, val: Matrix
+    settings: Sequence[Setting],
+    train: Matrix,
+    val: Matrix,
+    *,
+    feature_sets: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[Fitted | Failed]:
     """Fit settings of one :func:`share_signature`, and yield them in their order.
 
@@ -76,6 +83,8 @@ def fit_settings(
     settings : sequence of Setting
         All on these matrices.
     train, val : Matrix
+    feature_sets : sequence of mapping
+        As of :func:`basket.heads.filled_in.head_for`; needed by heads that read names of columns.
 
     Yields
     ------
@@ -89,7 +98,18 @@ def fit_settings(
     """
     start = time.perf_counter()
     try:
-        heads = [unfitted_head(setting, train.n_levels) for setting in settings]
+        heads = [
+            head_for(
+                setting.head,
+                setting.parameters,
+                seed=setting.seed,
+                skills=train.skills,
+                n_levels=train.n_levels,
+                feature_sets=feature_sets,
+                pooling=setting.pooling,
+            )
+            for setting in settings
+        ]
         fit_many(heads, train.X, train.Y, groups=train.groups)
     except (MemoryError, MissingDependencyError):
         raise
@@ -99,7 +119,7 @@ def fit_settings(
             return
         # One of them spoils it for all: apart, each of the others is fitted and that one is told.
         for setting in settings:
-            yield from fit_settings([setting], train, val)
+            yield from fit_settings([setting], train, val, feature_sets=feature_sets)
         return
     each_s = (time.perf_counter() - start) / len(settings)
     known: list[tuple[Float, dict[str, Any]]] = []
@@ -120,14 +140,6 @@ def fit_settings(
             continue
         known = [*known, (proba, scores)][-_REMEMBERED:]
         yield Fitted(setting, scores, each_s + time.perf_counter() - start)
-
-
-def unfitted_head(setting: Setting, n_levels: int) -> SkillHead:
-    """The unfitted head of a setting."""
-    params = setting.parameters
-    if "seed" in parameter_names(setting.head):
-        params["seed"] = setting.seed
-    return make_head(setting.head, n_levels=n_levels, **params)
 
 
 def validation_scores(proba: npt.NDArray[np.floating[Any]], val: Matrix) -> dict[str, Any]:

@@ -168,9 +168,14 @@ def read_leaderboard(folder: str | Path, *, metric: str | None = None) -> Leader
         )
     if not full:
         raise RunError(f"{folder} has no finished configuration yet; run basket sweep on it")
+    # Records lie in the order of their hashes, by which no tie should be decided.
+    order = (by, *(name for name in CONFUSION_METRICS if name != by))
     rows = sorted(
         (_row(setting, records) for setting, records in full.items()),
-        key=lambda row: badness(row.means[by], by),
+        key=lambda row: (
+            *(badness(row.means[name], name) for name in order),
+            describe(row.setting),
+        ),
     )
     return Leaderboard(
         folder=str(folder),
@@ -207,13 +212,16 @@ def read_sweep_file(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads(path.read_bytes())
         found = (about["format"], about["version"])
+        if found == (SWEEP_FORMAT, SWEEP_VERSION):
+            _ = (about["space"]["metric"], about["code"], about["data"].values())
     except (FileNotFoundError, NotADirectoryError):
         raise NotThereError(
             f"{folder} is no sweep: it has no {SWEEP_FILE}; name a folder that basket sweep wrote"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); name a folder that basket sweep wrote"
+            f"{path} cannot be read ({type(error).__name__}: {error}); name a folder that basket "
+            "sweep wrote"
         ) from None
     if found != (SWEEP_FORMAT, SWEEP_VERSION):
         raise RunError(f"{path} is {found}, expected {(SWEEP_FORMAT, SWEEP_VERSION)}")

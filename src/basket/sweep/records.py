@@ -20,6 +20,7 @@ from typing import Any
 import basket
 from basket.cache.durable import write_atomically
 from basket.errors import RunError
+from basket.metrics import CONFUSION_METRICS
 from basket.sweep.setting import Setting
 
 #: None on Windows: two processes may compute one record there; only one is kept.
@@ -128,9 +129,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_bytes())
         found = (record["format"], record["version"])
-    except (ValueError, KeyError, TypeError) as error:
+        if found == (RECORD_FORMAT, RECORD_VERSION):
+            _check(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} is no record of a sweep ({error}); remove it to have it redone"
+            f"{path} is no record of a sweep ({type(error).__name__}: {error}); remove it to have "
+            "it redone"
         ) from None
     if found != (RECORD_FORMAT, RECORD_VERSION):
         raise RunError(
@@ -138,6 +142,22 @@ def _read(path: Path) -> dict[str, Any]:
             f"{RECORD_VERSION}; use another folder with --out"
         )
     return record
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    """Refuse a record that a leaderboard could not be made of, by whatever error that gives."""
+    Setting.from_json(record["setting"])
+    texts = [record["code"], record["data"], *([record["error"]] if "error" in record else [])]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts expected, got {texts}")
+    if "error" in record:
+        return
+    numbers: list[float | None] = [float(record["seconds"])]
+    for metric in CONFUSION_METRICS:
+        scores = record["scores"][metric]
+        numbers += [scores["mean"], int(scores["n_players"]), *scores["replicates"]]
+    if not all(number is None or isinstance(number, float | int) for number in numbers):
+        raise TypeError("its scores are no numbers")
 
 
 def _digest(value: Any) -> str:

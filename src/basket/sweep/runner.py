@@ -20,7 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from basket.cores import usable_cores
 from basket.errors import BasketError, RunError
+from basket.heads.sources import described
 from basket.sweep.data import Loaded, SweepData
 from basket.sweep.fitting import Failed, Fitted, fit_settings, share_signature
 from basket.sweep.records import Records, code_version, group_key, record_key
@@ -155,7 +157,8 @@ def _outcomes(settings: Sequence[Setting], loaded: Loaded) -> Iterable[Fitted | 
         train, val = loaded.matrices(settings[0])
     except (BasketError, ValueError, ArithmeticError) as error:
         return [Failed(setting, error) for setting in settings]
-    return fit_settings(settings, train, val)
+    sources = loaded.sources(settings[0].features)
+    return fit_settings(settings, train, val, feature_sets=described(sources))
 
 
 def _record(each: Fitted | Failed, loaded: Loaded, notes: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,11 +253,6 @@ def _run_in_processes(
                 computed += len(done)
                 progress.add(piece.settings)
     return computed
-
-
-def usable_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _worker: tuple[Loaded, Records] | None = None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from basket.errors import MissingDependencyError
 from basket.metrics import HIGHER_IS_BETTER
@@ -17,8 +21,11 @@ RunBatch = Callable[[Sequence[Setting], bool], dict[Setting, dict[str, Any]]]
 
 _UNLESS_GIVEN = {"epochs": 100, "rounds": 300}
 
+#: Known configurations that Optuna may propose in a row before there is held to be nothing new.
+_REPEATS = 100
 
-def walk(space: Space, run: RunBatch, *, folder: Path) -> None:
+
+def walk(space: Space, run: RunBatch, *, folder: Path, data: str = "") -> None:
     """Fit what the space's search asks for.
 
     Parameters
@@ -28,6 +35,8 @@ def walk(space: Space, run: RunBatch, *, folder: Path) -> None:
         ``run(settings, full)``; settings that have a record cost nothing.
     folder : Path
         Of the sweep, for Optuna's journal.
+    data : str
+        What scores depend on beside the space: Optuna begins anew where it is another.
 
     Raises
     ------
@@ -36,7 +45,7 @@ def walk(space: Space, run: RunBatch, *, folder: Path) -> None:
     """
     search = space.search
     if search.kind == "optuna":
-        _walk_with_optuna(space, run, folder)
+        _walk_with_optuna(space, run, folder, data)
         return
     ranged = any(
         isinstance(values, Range) for head in space.heads for values in head.params.values()
@@ -99,8 +108,33 @@ def _full_resource(setting: Setting, name: str) -> int:
     return int(HEADS[setting.head]().get_params(deep=False).get(name) or _UNLESS_GIVEN[name])
 
 
-def _walk_with_optuna(space: Space, run: RunBatch, folder: Path) -> None:
+def _walk_with_optuna(space: Space, run: RunBatch, folder: Path, data: str) -> None:
     """Let Optuna's TPE propose; its journal lies in the sweep's folder and is continued."""
+    study, complete, given_up = _study(space, folder, data)
+    budget, repeats = space.search.budget or 0, 0
+    while repeats < _REPEATS:
+        # Read anew each time: another process may be adding to the same journal.
+        tried = {
+            _proposed(each, space) for each in study.get_trials(deepcopy=False, states=[complete])
+        }
+        if len(tried) >= budget:
+            return
+        trial = study.ask()
+        setting = _proposed(trial, space)
+        if setting in tried:
+            # It would count a score twice, and the budget is of different configurations.
+            study.tell(trial, state=given_up)
+            repeats += 1
+            continue
+        repeats = 0
+        records = run(space.with_seeds([setting]), True)
+        scores = [score_of(record, space.metric) for record in records.values()]
+        mean = sum(scores) / len(scores)
+        study.tell(trial, mean if mean > float("-inf") else -1e9)
+
+
+def _study(space: Space, folder: Path, data: str) -> tuple[Any, Any, Any]:
+    """The study of this very space on these data, and the states of good trials and of others."""
     try:
         optuna: Any = import_module("optuna")
         journal: Any = import_module("optuna.storages.journal")
@@ -109,27 +143,24 @@ def _walk_with_optuna(space: Space, run: RunBatch, folder: Path) -> None:
             "search: optuna needs the package optuna; install it with: pip install 'basket[optuna]'"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    about = space.to_json()
+    about["search"] = {**about["search"], "budget": None}  # a larger one continues the smaller
+    digest = hashlib.sha256(json.dumps([about, data]).encode()).hexdigest()[:16]
     study = optuna.create_study(
-        study_name="sweep",
+        # Scores by another metric, or of other data or choices, would mislead what is proposed.
+        study_name=f"sweep-{digest}",
         storage=optuna.storages.JournalStorage(
             journal.JournalFileBackend(str(folder / "optuna.journal"))
         ),
-        sampler=optuna.samplers.TPESampler(seed=space.search.seed, multivariate=True, group=True),
         direction="maximize",
         load_if_exists=True,
     )
-    for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
-        # Left by a process that was killed: its proposal is made again, its record is not lost.
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    complete = optuna.trial.TrialState.COMPLETE
-    budget = space.search.budget or 0
-    while len(study.get_trials(deepcopy=False, states=[complete])) < budget:
-        trial = study.ask()
-        setting = _proposed(trial, space)
-        records = run(space.with_seeds([setting]), True)
-        scores = [score_of(record, space.metric) for record in records.values()]
-        mean = sum(scores) / len(scores)
-        study.tell(trial, mean if mean > float("-inf") else -1e9)
+    # A sampler that began again at the same seed would propose what it has proposed before.
+    state = np.random.SeedSequence([space.search.seed, len(study.get_trials(deepcopy=False))])
+    study.sampler = optuna.samplers.TPESampler(
+        seed=int(state.generate_state(1)[0]), multivariate=True, group=True
+    )
+    return study, optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
 
 
 def _proposed(trial: Any, space: Space) -> Setting:

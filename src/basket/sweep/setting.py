@@ -105,13 +105,18 @@ def make_setting(
     features: tuple[str, ...], pool: str, segments: str, head: str, params: Mapping[str, Any]
 ) -> Setting:
     """A setting with seed 0, in the one form that equal settings share."""
-    given = {
-        # One penalty stands for a list of one: heads take candidates.
-        name: [value] if name == "penalties" and not isinstance(value, list) else value
+    pool = "segments" if HEADS[head].takes_segments else pool
+    return Setting(features, pool, segments, head, _canonical(taken(params)))
+
+
+def taken(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as heads take them: one penalty stands for a list of one candidate."""
+    return {
+        name: [value]
+        if name == "penalties" and value is not None and not isinstance(value, list)
+        else value
         for name, value in params.items()
     }
-    pool = "segments" if HEADS[head].takes_segments else pool
-    return Setting(features, pool, segments, head, _canonical(given))
 
 
 @cache

@@ -43,10 +43,13 @@ class Range:
 
     def draw(self, random: np.random.Generator) -> float | int:
         """One number."""
+        # A whole number stands for everything that is rounded to it, at the ends too.
+        half = 0.5 if self.integer else 0.0
+        low, high = self.low - half, self.high + half
         if self.log:
-            value = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
+            value = math.exp(random.uniform(math.log(low), math.log(high)))
         else:
-            value = random.uniform(self.low, self.high)
+            value = random.uniform(low, high)
         value = min(max(value, self.low), self.high)
         return round(value) if self.integer else float(f"{value:.6g}")
 
@@ -159,11 +162,23 @@ class Space:
         """
         random = np.random.default_rng(seed)
         found: dict[Setting, None] = {}
+        n = int(min(n, self._size()))
         for _ in range(50 * n):
             if len(found) == n:
                 break
             found[self.draw(random)] = None
         return list(found)
+
+    def _size(self) -> float:
+        """No fewer configurations than there are; infinitely many with a range."""
+        sizes = [
+            math.prod(
+                math.inf if isinstance(values, Range) else len(values)
+                for values in head.params.values()
+            )
+            for head in self.heads
+        ]
+        return sum(sizes) * len(self.features) * len(self.pools) * len(self.segments)
 
     def with_seeds(self, settings: Sequence[Setting]) -> list[Setting]:
         """Each configuration with every seed; once where the head draws nothing at random."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ import yaml
 from basket.errors import UsageError
 from basket.heads.parameters import ParameterLoader
 from basket.heads.subsets import parse_subset
+from basket.heads.table import check_parameters
 from basket.registry import nearest
-from basket.sweep.setting import ALL_SEGMENTS
+from basket.sweep.setting import ALL_SEGMENTS, taken
 from basket.sweep.space import (
     SEARCHES,
     Choices,
@@ -164,15 +166,18 @@ def _head(node: _Node) -> HeadSpace:
             raise place.fail(str(error)) from None
         if isinstance(values.value, list) and not values.value:
             raise values.fail(f"{parameter} has no values to try")
-    return HeadSpace(name, {key: _choices(values) for key, values in given.items()})
+    return HeadSpace(name, {key: _choices(name, key, values) for key, values in given.items()})
 
 
-def _choices(node: _Node) -> Choices:
-    if isinstance(node.value, dict):
+def _choices(head: str, parameter: str, node: _Node) -> Choices:
+    if isinstance(node.value, dict) and parameter != "class_weight":
         return _range(node)
-    if isinstance(node.value, list):
-        return tuple(entry.plain for entry in node.value)
-    return (node.plain,)
+
+    def refuse(value: Any) -> None:
+        check_parameters(head, taken({parameter: value}))
+
+    # What is wrong with values together (a loss and a link) is told where they are fitted.
+    return tuple(entry.checked(refuse) for entry in node.entries())
 
 
 def _range(node: _Node) -> Range:
@@ -183,9 +188,14 @@ def _range(node: _Node) -> Range:
         raise node.fail(
             "a range needs numbers low and high, and may have log and integer"
         ) from None
-    found = Range(low, high, given.get("log") is True, given.get("integer") is True)
-    if not low < high or (found.log and low <= 0):
+    flags = [given.get(name, False) for name in ("log", "integer")]
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise node.fail(f"a range needs true or false for log and integer, got {node.plain!r}")
+    found = Range(low, high, *flags)
+    if not low < high < math.inf or low == -math.inf or (found.log and low <= 0):
         raise node.fail(f"a range needs low < high (and low > 0 with log), got {low} and {high}")
+    if found.integer and (low, high) != (round(low), round(high)):
+        raise node.fail(f"a range needs whole ends with integer, got {low} and {high}")
     return found
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from basket.dataset import is_simulated, read_labels
+from basket.dataset import LabelTable, is_simulated, read_labels
 from basket.errors import RunError
 from basket.workflows.common import Say
 
@@ -30,6 +30,7 @@ def chosen_run(
     """
     from basket.heads.fit import fit_run
     from basket.heads.persist import load_run
+    from basket.heads.sources import described
     from basket.sweep.records import record_key
 
     setting = best.setting
@@ -49,10 +50,7 @@ def chosen_run(
         seed=setting.seed,
         aside=aside,
         pooling=setting.pooling,
-        feature_sets=[
-            {"name": each.name, "stream": stream, "spec": each.spec}
-            for each, stream in loaded.sources(setting.features)
-        ],
+        feature_sets=described(loaded.sources(setting.features)),
         out=out,
         labels={
             "cache": str(loaded.data.cache.resolve()),
@@ -66,6 +64,23 @@ def chosen_run(
     )
 
 
+def test_labels(test: Path, loaded: Loaded) -> LabelTable:
+    """Labels of the test set, which must be of the skills that are learned.
+
+    Raises
+    ------
+    LabelError, NotThereError, UsageError
+    """
+    from basket.evaluate.answers import check_skills
+    from basket.workflows.evaluation import in_order_of
+
+    data, skills = loaded.data, loaded.tables[0].skills
+    table = read_labels(test, video_root=data.video_root, n_levels=data.n_levels)
+    table = in_order_of(skills, table)
+    check_skills("test", expected=list(skills), found=list(table.skills))
+    return table
+
+
 def test_once(
     run: Run, board: Leaderboard, test: Path, loaded: Loaded, folder: Path
 ) -> tuple[EvaluationReport, int]:
@@ -73,7 +88,7 @@ def test_once(
     from basket.cache.durable import write_atomically
     from basket.evaluate.report import EvaluationReport
 
-    digest = hashlib.sha256(test.read_bytes()).hexdigest() if test.exists() else ""
+    digest = hashlib.sha256(test.read_bytes()).hexdigest()
     name = f"{run.path.name}-{digest[:12]}"
     page = folder / "tests" / f"{name}.html"
     looks = _looks(folder)
@@ -95,7 +110,7 @@ def _test_report(
     from basket.evaluate.scores import evaluate
     from basket.workflows.evaluation import describe_run
 
-    table = read_labels(test, video_root=loaded.data.video_root, n_levels=run.n_levels)
+    table = test_labels(test, loaded)
     matrix = protocol.matrix_of_test_set(
         loaded.sources(board.rows[0].setting.features), table, pooling=run.pooling
     )

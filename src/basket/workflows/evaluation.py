@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +72,11 @@ def evaluate_run(
         DEFAULT_TITLE,
         RunReport,
         assemble_report,
-        make_room_for_report,
+        check_room_for_report,
+        unique_names,
     )
     from basket.evaluate.scores import evaluate
-    from basket.evaluate.slices import read_meta, unmatched
+    from basket.evaluate.slices import MAX_SLICES, read_meta, too_many, unmatched
     from basket.heads.persist import Run
     from basket.heads.sources import sources_of_run
     from basket.workflows.prediction import load_run
@@ -81,35 +84,46 @@ def evaluate_run(
     loaded = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if not loaded:
         raise UsageError("Name at least one run folder")
-    _require_one_scale(loaded)
+    _check_same_skills(loaded)
     if not tests:
         root = None if video_root is None else Path(video_root)
         tests = find_splits(root, names=TEST_SPLITS, needed=TEST_SPLITS, option="--test NAME=CSV")
         say(f"Test sets: {', '.join(tests)}")
     if report is not None:
-        make_room_for_report(Path(report))
+        check_room_for_report(Path(report))
+    names_of_runs = unique_names([run.path.name for run in loaded])
     reports = []
     known = None if meta is None else read_meta(meta)
     main_split = next(iter(tests))
     answered = []
+    chosen_by: dict[tuple[str, frozenset[str]], list[str]] = {}
     matrices: dict[tuple[Any, ...], tuple[LabelTable, Matrix]] = {}
-    for run in loaded:
+    for run, called in zip(loaded, names_of_runs, strict=True):
+        about = replace(describe_run(run), name=called)
         sources = sources_of_run(_cache_of(run, cache), run)
         splits_of_run = {}
         for name, path in tests.items():
-            (on_stage or silent)(f"{run.path.name} on {name}")
+            (on_stage or silent)(f"{called} on {name}")
             # Runs on the same features share the pooled matrix.
             key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
             if key not in matrices:
                 table = read_labels(path, video_root=video_root, n_levels=run.n_levels)
-                table = _in_order_of(run.skills, table)
+                table = in_order_of(run.skills, table)
                 matrix = protocol.matrix_of_test_set(sources, table, pooling=run.pooling)
                 matrices[key] = (table, matrix)
                 tell_left_out(name, matrix.left_out, say)
                 for column in unmatched(table.video_ids, known or {}):
                     say(f"{name}: {column} of {meta} is known of none of its videos")
+                for column, count in too_many(table.video_ids, known or {}).items():
+                    say(
+                        f"{name}: {column} of {meta} has {count} values, too many to slice by "
+                        f"(at most {MAX_SLICES}, or numbers)"
+                    )
             table, matrix = matrices[key]
-            about, answers = describe_run(run), answers_of(run, matrix, split=name)
+            answers = answers_of(run, matrix, split=name)
+            both = frozenset(answers.players.tolist()).intersection(run.validation_players)
+            if both:
+                chosen_by.setdefault((name, both), []).append(called)
             if name == main_split and answers.ids:
                 answered.append((about, answers))
             splits_of_run[name] = evaluate(
@@ -123,7 +137,10 @@ def evaluate_run(
                 meta=known,
                 references=protocol.references_for(table, simulated=about.simulated),
             )
-        reports.append(RunReport(describe_run(run), splits_of_run))
+        reports.append(RunReport(about, splits_of_run))
+    notes = [_chosen_on(*key, names) for key, names in chosen_by.items()]
+    for note in notes:
+        say(note)
     if len(reports) > 1:
         (on_stage or silent)("comparing runs")
     assembled = assemble_report(
@@ -133,11 +150,10 @@ def evaluate_run(
         primary=primary,
         primary_reason=primary_reason,
         main_split=main_split,
-        comparisons=compare_runs(
-            answered, primary=primary or loaded[0].path.name, split=main_split
-        ),
+        comparisons=compare_runs(answered, primary=primary or names_of_runs[0], split=main_split),
         created=time.strftime("%Y-%m-%d %H:%M"),
         title=title or DEFAULT_TITLE,
+        notes=notes,
     )
     if report is not None:
         assembled.write(Path(report), sections=sections(assembled) if sections else ())
@@ -162,14 +178,51 @@ def describe_run(run: Run) -> RunDescription:
         n_train_players=config["train"]["n_players"],
         settings={name: str(value) for name, value in config["params"].items()},
         versions=config["versions"],
+        learned_from=_learned_from(run),
     )
+
+
+def _chosen_on(split: str, players: Collection[str], runs: Sequence[str]) -> str:
+    """A warning that what a run decides by was chosen on players whom it is scored on."""
+    count = "1 player" if len(players) == 1 else f"{len(players):,} players"
+    verb = "was a validation player" if len(players) == 1 else "were validation players"
+    return (
+        f"{count} in {split}, e.g. {min(players)}, {verb} of {', '.join(runs)}: decision rules "
+        "were chosen by them, and training was stopped by them, so scores there are too good."
+    )
+
+
+def _learned_from(run: Run) -> str:
+    """Digest of what decides a run beside its settings, its features and its seed."""
+    labels, aside = run.config["labels"], run.config.get("set_aside")
+    parts = [
+        [labels.get(name, {}).get("sha256") for name in ("train", "val")],
+        # Players, not videos: another seed sets others aside, who may have more reels.
+        run.config["train"]["n_players"],
+        0 if aside is None else aside["n_players"],
+        bool(run.decision.temperatures),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _check_same_skills(runs: Sequence[Run]) -> None:
+    """Refuse runs whose scores could not stand in one table."""
+    first = runs[0]
+    for run in runs[1:]:
+        if (run.skills, run.n_levels) != (first.skills, first.n_levels):
+            order = ", in another order" if set(run.skills) == set(first.skills) else ""
+            raise UsageError(
+                f"{run.path} predicts {len(run.skills)} skills of {run.n_levels} levels{order}, "
+                f"and {first.path} {len(first.skills)} of {first.n_levels}; compare runs that were "
+                "fitted on label files with one header"
+            )
 
 
 def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
     """The named cache, or the one that a run was fitted from."""
     from basket.cache import open_cache
 
-    path = Path(cache) if cache is not None else Path(run.config["labels"]["cache"])
+    path = Path(cache if cache is not None else run.config["labels"].get("cache", "(not known)"))
     if cache is None and not path.exists():
         raise RunError(
             f"The cache {path} that run {run.path} was fitted from is not there; name one that has "
@@ -178,23 +231,7 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
     return open_cache(path)
 
 
-def _require_one_scale(runs: Sequence[Run]) -> None:
-    """Refuse runs whose scores have no column or level in common, before any of them is scored."""
-    first = runs[0]
-    for other in runs[1:]:
-        if other.n_levels != first.n_levels:
-            differ = f"have {first.n_levels} and {other.n_levels} levels"
-        elif other.skills != first.skills:
-            differ = "differ in their skills or the order of them"
-        else:
-            continue
-        raise UsageError(
-            f"Runs {first.path} and {other.path} {differ}: they cannot be compared; evaluate them "
-            "one by one"
-        )
-
-
-def _in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:
+def in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:
     """The table with its columns in the order of a run's skills, where it has the same skills."""
     if tuple(skills) == table.skills or set(skills) != set(table.skills):
         return table  # the same order, or a mismatch that the evaluation explains

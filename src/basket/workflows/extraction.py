@@ -168,10 +168,10 @@ def estimate_extraction(
         Every other argument of :func:`extract_features` that says what to extract.
     """
     from basket.cache import open_cache
+    from basket.cores import usable_cores
     from basket.extract.device import choose_device
     from basket.extract.devices import device_list
     from basket.extract.dry_run import estimate
-    from basket.extract.pipeline import usable_cores
     from basket.extract.planning import feature_set_spec, plan_jobs
 
     sources, recipe = _prepare(videos, **what)

@@ -84,16 +84,16 @@ def fit_head(
     from basket.heads.fit import check_settings, fit_run
     from basket.heads.matrix import build_matrix
     from basket.heads.persist import check_free
-    from basket.heads.sources import sources_by_name
+    from basket.heads.sources import described, sources_by_name
     from basket.heads.table import pooling_for
     from basket.workflows.prediction import VideoRun
 
     # What can be refused is refused before a cache is read.
-    check_settings(head, params or {})
+    aside = DEFAULT_SHARE if set_aside is None else set_aside
+    check_settings(head, params or {}, n_levels=n_levels, aside=aside)
     pool = pooling_for(head, pool)
     if out is not None:
         check_free(Path(out))
-    aside = DEFAULT_SHARE if set_aside is None else set_aside
     if train is None:
         root = None if video_root is None else Path(video_root)
         found = find_splits(root, names=("train", "val"), needed=("train",), option="--train CSV")
@@ -112,7 +112,7 @@ def fit_head(
         (on_stage or silent)(f"reading {name}")
         matrices[name] = build_matrix(sources, table, pooling=pool)
         tell_left_out(name, matrices[name].left_out, say)
-    described = {
+    labels = {
         "cache": str(Path(cache).resolve()),
         "simulated": any(is_simulated(table.path) for table in tables.values()),
         **{
@@ -120,9 +120,6 @@ def fit_head(
             for name, table in tables.items()
         },
     }
-    feature_sets = [
-        {"name": each.name, "stream": stream, "spec": each.spec} for each, stream in sources
-    ]
     folder = (
         Path(out)
         if out is not None
@@ -134,7 +131,7 @@ def fit_head(
                 aside,
                 seed,
                 pool,
-                described,
+                labels,
                 [each.spec.digest for each, _ in sources],
             ]
         )
@@ -146,9 +143,9 @@ def fit_head(
         params=params or {},
         seed=seed,
         pooling=pool,
-        feature_sets=feature_sets,
+        feature_sets=described(sources),
         out=folder,
-        labels=described,
+        labels=labels,
         calibrate=calibrate,
         aside=aside,
         on_stage=on_stage,

@@ -126,23 +126,29 @@ def run_sweep(
         In one sentence.
     """
     from basket.cache.durable import make_folder, write_atomically
-    from basket.heads.calibration import DEFAULT_SHARE
+    from basket.heads.calibration import DEFAULT_SHARE, check_share
     from basket.sweep.data import Loaded, SweepData
     from basket.sweep.leaderboard import SWEEP_FILE, read_leaderboard
     from basket.sweep.runner import run_settings
     from basket.sweep.search import walk
     from basket.sweep.space import Space, read_space
     from basket.sweep.workers import ray_helpers, require_same_sweep
-    from basket.workflows.chosen import chosen_run, test_once
+    from basket.workflows.chosen import chosen_run, test_labels, test_once
 
+    aside = DEFAULT_SHARE if set_aside is None else set_aside
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
+    check_share(aside)
     wanted = space if isinstance(space, Space) else read_space(space)
     train, val, test = _labels(train, val, test, video_root, say)
     root = None if video_root is None else Path(video_root)
     data = SweepData(Path(cache), Path(train), None if val is None else Path(val), root, n_levels)
     loaded, folder = Loaded(data), Path(out)
-    tell_doubts(dict(zip(("train", "val"), loaded.tables, strict=True)), say)
+    tables = dict(zip(("train", "val"), loaded.tables, strict=True))
+    if test is not None:
+        # What cannot be tested is told now, and not after hours of fitting.
+        tables["test"] = test_labels(Path(test), loaded)
+    tell_doubts(tables, say)
     make_folder(folder)
     about = _about(wanted, loaded, val)
     if worker:
@@ -172,12 +178,12 @@ def run_sweep(
         if engine == "ray":
             helpers = ray_helpers(data, folder, address=ray_address, cpus=jobs, say=say)
             help_out = stack.enter_context(helpers)
-        walk(wanted, run_batch, folder=folder)
+        data_and_code = json.dumps([about["data"], about["code"]])
+        walk(wanted, run_batch, folder=folder, data=data_and_code)
     board = read_leaderboard(folder, metric=wanted.metric)
     if worker:
         return SweepSummary(folder, board, computed, None, None, 0)
     best = board.rows[0]
-    aside = DEFAULT_SHARE if set_aside is None else set_aside
     run = chosen_run(best, board, loaded, folder, aside=aside, say=say)
     report, looks = (None, 0) if test is None else test_once(run, board, Path(test), loaded, folder)
     return SweepSummary(folder, board, computed, run, report, looks)
