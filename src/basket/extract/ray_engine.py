@@ -267,7 +267,7 @@ class _Driver:
             if actor.ready and actor.lot is None and self._lots:
                 actor.lot = self._lots.next()
                 sources = [self._ledger.jobs[name].source for name in actor.lot.video_ids]
-                self._ask("extract", actor, [(each.video_id, str(each.path)) for each in sources])
+                self._ask("extract", actor, sources)
 
     def _hear(self) -> None:
         """Take what has come back; waits a moment where nothing has."""
