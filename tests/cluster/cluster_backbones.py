@@ -1,6 +1,7 @@
 """Backbones whose features tell which process or device made them, or that cannot be loaded."""
 
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -65,5 +66,7 @@ class DiesLoading:
 
 
 class HasNoWeights:
-    def __init__(self, checkpoint=None, **_options):
+    def __init__(self, checkpoint=None, *, device="cpu", **_options):
+        if device == os.environ.get("BASKET_TEST_SLOW"):
+            time.sleep(0.5)
         raise WeightsError("weights are needed and there are none")

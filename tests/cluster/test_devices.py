@@ -84,6 +84,20 @@ def test_backbones_that_cannot_be_loaded_are_told_as_here(decoders_and_backbones
         pass
 
 
+def test_a_device_that_is_ready_when_the_run_has_ended_leaves_no_traceback(
+    decoders_and_backbones, capfd, monkeypatch
+):
+    # The first has failed and ended the run by the time the second would say the same.
+    monkeypatch.setenv("BASKET_TEST_SLOW", "cuda:1")
+    recipe = BackboneRecipe(("cluster_backbones:HasNoWeights",))
+    with (
+        pytest.raises(WeightsError, match="there are none"),
+        forward_processes(recipe, ["cuda:0", "cuda:1"]),
+    ):
+        pass
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_process_that_dies_while_it_loads_is_told_with_its_exit_code(decoders_and_backbones):
     recipe = BackboneRecipe(("cluster_backbones:DiesLoading",))
     with (

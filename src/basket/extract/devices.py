@@ -254,10 +254,15 @@ def _serve(
             BatchSize(batch_size) if batch_size else auto_batch_size(backbone, recipe.device)
             for backbone in backbones
         ]
+        told: object = ([backbone.spec for backbone in backbones], [size.clips for size in sizes])
     except Exception as error:  # noqa: BLE001 - told to the parent, which ends the run
-        control.send(_as_basket_error(error, recipe.device))
+        told = _as_basket_error(error, recipe.device)
+    try:
+        control.send(told)
+    except OSError:  # the parent has ended the run for another device's sake
         return
-    control.send(([backbone.spec for backbone in backbones], [size.clips for size in sizes]))
+    if isinstance(told, BasketError):
+        return
     open_memory: dict[int, SharedBytes] = {}
     while True:
         for ready in wait([control, *lanes]):
