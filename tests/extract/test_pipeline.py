@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from basket.cache import open_cache
-from basket.errors import Interrupted
+from basket.errors import Interrupted, UsageError
 from basket.extract.backbones import load_backbone
 from basket.extract.backbones.base import BackboneSpec, FrameGeometry
 from basket.extract.clips import planned_shapes, read_clips
@@ -322,3 +322,60 @@ def test_the_identity_is_what_changes_the_numbers(motion):
     assert spec.digest != feature_set_spec(motion.spec, SegmentPlan()).digest
     assert spec.plan["window_s"] == 1.5
     assert spec.streams == motion.spec.streams
+
+
+def test_models_that_are_one_and_the_same_are_refused(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    with pytest.raises(UsageError, match=r"Two of the models \(counting, counting\) are one"):
+        extract(sources(reels, "0.mp4"), backbones=[Counting(), Counting()], plan=PLAN, cache=cache)
+    assert cache.feature_sets == ()
+
+
+def test_two_checkpoints_of_one_name_are_both_in_the_summary(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    summary = extract(
+        sources(reels, "0.mp4"), backbones=[Counting(1.0), Counting(2.0)], plan=PLAN, cache=cache
+    )
+    assert sorted(summary.feature_sets.values()) == list(cache.feature_sets)
+    assert summary.batch_sizes.keys() == summary.feature_sets.keys()
+
+
+def test_which_of_several_gpus_it_was_is_no_mixture(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    said = []
+    for name, device in (("0.mp4", "cuda:0"), ("1.mp4", "cuda:3")):
+        extract(
+            sources(reels, name),
+            backbones=[Counting()],
+            plan=PLAN,
+            cache=cache,
+            device=device,
+            say=said.append,
+        )
+    assert said == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file there is called so")
+@pytest.mark.parametrize(
+    ("name", "row", "why"),
+    [
+        ("a\nb.mp4", "a%0Ab.mp4", "a control character"),
+        ("a\\b.mp4", "a%5Cb.mp4", "a backslash"),
+    ],
+)
+def test_a_file_whose_name_cannot_be_an_id_costs_itself_alone(tmp_path, reels, name, row, why):
+    folder = tmp_path / "reels"
+    folder.mkdir()
+    for each in ("good.mp4", name):
+        (folder / each).write_bytes((reels / "0.mp4").read_bytes())
+    cache = open_cache(tmp_path / "c", create=True)
+    summary = extract(find_sources([folder]), backbones=[Counting()], plan=PLAN, cache=cache)
+    assert summary.done == 1
+    assert why in summary.failed[row]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file there is called so")
+def test_a_file_that_no_row_can_be_called_after_is_told_before_anything_is_decoded(tmp_path):
+    (tmp_path / "C:a.mp4").touch()
+    with pytest.raises(UsageError, match="cannot be the id of a video: it is an absolute path"):
+        find_sources([tmp_path])

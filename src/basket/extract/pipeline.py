@@ -28,7 +28,13 @@ from basket.extract.decode import decoder_name
 from basket.extract.decoding import Batch, Message, Opened, Source
 from basket.extract.finished import FinishedVideos
 from basket.extract.forward import Embedders, Forward, embedders_here
-from basket.extract.planning import attempts_before, feature_set_spec, plan_jobs, replaced_videos
+from basket.extract.planning import (
+    attempts_before,
+    identities,
+    names_apart,
+    plan_jobs,
+    replaced_videos,
+)
 from basket.extract.segments import SegmentPlan
 from basket.extract.signals import stop_requested, stopping_on_signals
 from basket.extract.summary import ExtractionSummary, Progress
@@ -102,7 +108,8 @@ def extract(
     """
     decoder = decoder_name(decoder)
     start_s = time.monotonic()
-    sets = [cache.feature_set(feature_set_spec(backbone.spec, plan)) for backbone in backbones]
+    specs = [backbone.spec for backbone in backbones]
+    sets = [cache.feature_set(each) for each in identities(specs, plan)]
     jobs, failed_before = plan_jobs(
         sources,
         backbones,
@@ -115,7 +122,9 @@ def extract(
         sizes = _batch_sizes(backbones, device, given=batch_size, needed=bool(jobs))
         embedders = embedders_here(backbones, sizes)
     forward = Forward(embedders)
-    recorded = {**decoding_provenance(decoder), "device": device, **(provenance or {})}
+    # Which of several like devices it was changes no number: two GPUs are no mixture.
+    kind = device.partition(":")[0]
+    recorded = {**decoding_provenance(decoder), "device": kind, **(provenance or {})}
     if say is not None and jobs:
         for each in sets:
             if warning := mixing_sentence(each, recorded):
@@ -156,7 +165,7 @@ def extract(
     elapsed_s = time.monotonic() - start_s
     if on_progress:
         on_progress(loop.progress())
-    names = [backbone.spec.name for backbone in backbones]
+    names = names_apart(specs, sets)
     return ExtractionSummary(
         feature_sets={name: each.name for name, each in zip(names, sets, strict=True)},
         done=finished.videos - len(finished.failed),
