@@ -379,3 +379,21 @@ def test_a_file_that_no_row_can_be_called_after_is_told_before_anything_is_decod
     (tmp_path / "C:a.mp4").touch()
     with pytest.raises(UsageError, match="cannot be the id of a video: it is an absolute path"):
         find_sources([tmp_path])
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_before_the_weights_are_loaded_is_an_interruption(
+    tmp_path, reels, monkeypatch, name
+):
+    (tmp_path / "warned.py").write_text(
+        "import os, signal, time\n"
+        "def load(*_args, **_options):\n"
+        f"    os.kill(os.getpid(), signal.{name})\n"
+        "    time.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    command = [sys.executable, "-m", "basket", "extract", str(reels / "0.mp4")]
+    command += ["--model", "warned:load", "--cache", str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 75, done.stderr
+    assert "run the same command again" in done.stderr

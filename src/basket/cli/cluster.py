@@ -10,6 +10,7 @@ import typer
 
 from basket.cli.extraction import extract, plan_of
 from basket.cli.options import Json, Quiet, Verbose
+from basket.cli.values import listed
 from basket.errors import UsageError
 
 _NOT_IN_AN_ARRAY = {
@@ -116,7 +117,7 @@ def _check_names_and_plan(given: Mapping[str, Any]) -> None:
     models = given["model"] or ["videomae"]
     for model in models:
         resolve(model)
-    streams_for([part.strip() for part in given["streams"].split(",")], models)
+    streams_for(listed(given["streams"] or ["pooled"]), models)
     # What there is in the node that writes the script says nothing about the tasks'.
     for device in device_list(given["device"], cuda_devices=lambda: 1):
         choose_device("cpu" if device == "auto" else device, given["precision"])

@@ -110,41 +110,43 @@ def extract_features(
         are in the summary.
     """
     from basket.extract.engines import run_extraction
+    from basket.extract.signals import interrupted_by_signals
     from basket.extract.workers import WorkerLimits
 
-    sources, recipe = _prepare(
-        videos,
-        labels=labels,
-        video_root=video_root,
-        models=models,
-        weights=weights,
-        revision=revision,
-        streams=streams,
-        prompts=prompts,
-        device=device,
-        precision=precision,
-        shard=shard,
-        limit=limit,
-        n_levels=n_levels,
-        say=say,
-    )
-    return run_extraction(
-        sources,
-        recipe=recipe,
-        plan=plan or _dense_plan(),
-        cache=Path(cache),
-        engine=engine,
-        ray_address=ray_address,
-        actors=actors,
-        decoder=decoder,
-        workers=workers,
-        limits=WorkerLimits(timeout_s=timeout_s),
-        batch_size=batch_size,
-        retry_failed=retry_failed,
-        hash_sources=hash_sources,
-        say=say,
-        on_progress=on_progress,
-    )
+    with interrupted_by_signals():
+        sources, recipe = _prepare(
+            videos,
+            labels=labels,
+            video_root=video_root,
+            models=models,
+            weights=weights,
+            revision=revision,
+            streams=streams,
+            prompts=prompts,
+            device=device,
+            precision=precision,
+            shard=shard,
+            limit=limit,
+            n_levels=n_levels,
+            say=say,
+        )
+        return run_extraction(
+            sources,
+            recipe=recipe,
+            plan=plan or _dense_plan(),
+            cache=Path(cache),
+            engine=engine,
+            ray_address=ray_address,
+            actors=actors,
+            decoder=decoder,
+            workers=workers,
+            limits=WorkerLimits(timeout_s=timeout_s),
+            batch_size=batch_size,
+            retry_failed=retry_failed,
+            hash_sources=hash_sources,
+            say=say,
+            on_progress=on_progress,
+        )
 
 
 def estimate_extraction(
