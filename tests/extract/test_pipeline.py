@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +74,35 @@ class Counting:
         self.clips += len(clips)
         means = clips.astype(np.float64).mean(axis=(1, 2, 3)) / 255
         return {"pooled": (means * self.value).astype(np.float32)}
+
+
+class Ahead(Counting):
+    """On a device: its first batch is done once the second has been handed over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.second = threading.Event()
+        self.overlapped = None
+
+    def begin(self, clips):
+        self.begun += 1
+        if self.begun == 2:
+            self.second.set()
+        return SimpleNamespace(result=lambda: self._result(clips))
+
+    def _result(self, clips):
+        self.overlapped = self.second.wait(10)
+        return self.embed(clips)
+
+
+def test_a_gpu_is_handed_a_batch_while_it_computes_the_one_before(tmp_path, reels):
+    ahead = Ahead()
+    cache = open_cache(tmp_path / "cache", create=True)
+    what = {"plan": PLAN, "cache": cache, "batch_size": 1, "device": "cuda"}
+    summary = extract(sources(reels, "3.mp4", "4.mp4"), backbones=[ahead], **what)
+    assert (summary.done, ahead.clips) == (2, summary.clips)
+    assert ahead.overlapped
 
 
 def test_every_video_has_a_row_with_its_status_and_reason(tmp_path, reels, motion):

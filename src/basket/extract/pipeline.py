@@ -120,7 +120,8 @@ def extract(
     )
     if embedders is None:
         sizes = _batch_sizes(backbones, device, given=batch_size, needed=bool(jobs))
-        embedders = embedders_here(backbones, sizes)
+        at_once = 2 if device.startswith("cuda") else 1
+        embedders = embedders_here(backbones, sizes, at_once=at_once)
     forward = Forward(embedders)
     # Which of several like devices it was changes no number: two GPUs are no mixture.
     kind = device.partition(":")[0]

@@ -363,8 +363,6 @@ class _Pool:
             self._attempts.withdraw(task.job.source.video_id)
             todo.append(task.job)
             return
-        if task.connection is None:
-            raise _ended_before_it_began(exit_code)
         suspects.append(task.job)
 
     def _release(self, task: _Task) -> None:

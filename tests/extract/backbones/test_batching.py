@@ -65,6 +65,21 @@ def test_out_of_memory_halves_and_is_remembered(kind, loaded, make_clips):
     assert size.halvings == [8, 4]
 
 
+def test_a_size_that_another_thread_has_halved_is_not_halved_again(loaded, make_clips):
+    backbone, size = loaded("videomae"), BatchSize(8)
+    tight = Tight(backbone, fits=4)
+    begun = tight.embed
+
+    def halved_meanwhile(batch):
+        if not size.halvings:
+            size.halve("videomae")
+        return begun(batch)
+
+    tight.embed = halved_meanwhile
+    embed_in_batches(tight, make_clips(backbone.spec, 8), size)
+    assert (size.clips, size.halvings) == (4, [8])
+
+
 @pytest.mark.parametrize("kind", [Tight, TightAhead])
 def test_memory_that_runs_out_later_loses_no_row(kind, loaded, make_clips):
     backbone = loaded("videomae")

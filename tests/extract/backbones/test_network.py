@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from basket.dataset.prompts import default_bank
-from basket.extract.backbones import BACKBONES, load_backbone, loading, network
+from basket.extract.backbones import BACKBONES, load_backbone, loading, network, opening
+from basket.extract.backbones.random_networks import BUILDERS
 
 STREAMS = ("pooled", "layers:-1,-2", "tubelets")
 
@@ -46,6 +47,60 @@ def test_begun_work_gives_what_embedding_gives(loaded, make_clips):
     for begun, clips in ((later, other), (pending, one)):
         for name, values in begun.result().items():
             np.testing.assert_array_equal(values, backbone.embed(clips)[name])
+
+
+def tensors_beside_parameters(module):
+    """Tensors that ``module.to`` does not move: plain attributes of any of its parts."""
+    return [value for part in module.modules() for value in vars(part).values() if is_tensor(value)]
+
+
+def is_tensor(value):
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_a_network_runs_wholly_on_another_device_in_every_precision(
+    family, precision, checkpoints, make_clips, monkeypatch
+):
+    import torch
+
+    # It has no memory, but refuses what lies elsewhere or is of another type, as a GPU does.
+    elsewhere = torch.device("meta"), getattr(torch, precision)
+    monkeypatch.setattr(opening, "resolve_device", lambda *_: elsewhere)
+    streams = ("pooled", "prompts") if family == "xclip" else STREAMS
+    backbone = load_backbone(family, weights=checkpoints[family], streams=streams)
+    networks = [each for each in vars(backbone).values() if isinstance(each, torch.nn.Module)]
+    assert networks
+    for network_ in networks:
+        kept = [*network_.parameters(), *network_.buffers(), *tensors_beside_parameters(network_)]
+        assert {each.device.type for each in kept} == {"meta"}
+    with torch.inference_mode():
+        found = backbone._forward(backbone._pixels(make_clips(backbone.spec, 2)))
+    assert {name: tuple(each.shape) for name, each in found.items()} == {
+        name: (2, width) for name, width in backbone.spec.streams.items()
+    }
+    assert {each.device.type for each in found.values()} == {"meta"}
+
+
+def test_only_cuda_copies_without_waiting(loaded, make_clips, monkeypatch):
+    """Elsewhere nothing would say when a copy has arrived, and it might be read before."""
+    import torch
+
+    asked = []
+    to = torch.Tensor.to
+
+    def spying(tensor, *args, **options):
+        asked.append(options.get("non_blocking", False))
+        return to(tensor, *args, **options)
+
+    backbone = loaded("videomae")
+    monkeypatch.setattr(torch.Tensor, "to", spying)
+    backbone.embed(make_clips(backbone.spec, 1))
+    assert asked
+    assert not any(asked)
 
 
 @pytest.mark.parametrize("family", ["videomae", "xclip", "timesformer", "siglip2"])

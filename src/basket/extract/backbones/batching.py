@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,11 @@ class BatchSize:
 
 
 def embed_in_batches(
-    backbone: Backbone, clips: Clips, batch_size: int | BatchSize
+    backbone: Backbone,
+    clips: Clips,
+    batch_size: int | BatchSize,
+    *,
+    turn: AbstractContextManager[object] | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Embed any number of clips, a batch at a time.
 
@@ -66,6 +71,9 @@ def embed_in_batches(
     clips : ndarray, uint8, (N, T, H, W, 3)
     batch_size : int or BatchSize
         Clips per call. A :class:`BatchSize` remembers what fitted, for the next call.
+    turn : context manager, optional
+        Held while the backbone is handed a batch, but not while that is waited for: with a lock,
+        several threads may embed with one backbone.
 
     Returns
     -------
@@ -89,12 +97,14 @@ def embed_in_batches(
     start = 0
     while start < len(clips) or not done:
         batch = clips[start : start + size.clips]
-        begun = _within_memory(begin or backbone.embed, batch)
+        with turn or nullcontext():
+            begun = _within_memory(begin or backbone.embed, batch)
         if begun is None:
             if ahead is not None:
                 done.append(ahead.result())
                 ahead = None
-            size.halve(backbone.spec.name)
+            if len(batch) <= size.clips:  # else another thread has halved it meanwhile
+                size.halve(backbone.spec.name)
             continue
         start += len(batch)
         if begin is None:
