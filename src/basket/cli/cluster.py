@@ -118,6 +118,7 @@ def _check_names_and_plan(given: Mapping[str, Any]) -> None:
     for model in models:
         resolve(model)
     streams_for(listed(given["streams"] or ["pooled"]), models)
-    # What there is in the node that writes the script says nothing about the tasks'.
+    # What there is in the node that writes the script says nothing about the tasks': no auto.
+    precision = "fp32" if given["precision"] == "auto" else given["precision"]
     for device in device_list(given["device"], cuda_devices=lambda: 1):
-        choose_device("cpu" if device == "auto" else device, given["precision"])
+        choose_device("cpu" if device == "auto" else device, precision)

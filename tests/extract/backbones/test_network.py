@@ -10,6 +10,7 @@ import pytest
 from basket.dataset.prompts import default_bank
 from basket.extract.backbones import BACKBONES, load_backbone, loading, network, opening
 from basket.extract.backbones.random_networks import BUILDERS
+from basket.extract.device import choose_device
 
 STREAMS = ("pooled", "layers:-1,-2", "tubelets")
 
@@ -32,6 +33,24 @@ def test_float32_is_not_rounded_to_tf32_while_a_network_runs(loaded, make_clips,
     assert torch.backends.cudnn.allow_tf32 is True
     with network._exact_float32(False):
         assert torch.backends.cudnn.allow_tf32 is True
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"), [((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16")]
+)
+def test_auto_takes_the_half_precision_that_a_gpu_has_circuits_for(monkeypatch, capability, chosen):
+    import torch
+
+    asked = []
+
+    def get_device_capability(device):
+        asked.append(device)
+        return capability
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", get_device_capability)
+    assert choose_device("cuda:1", "auto") == ("cuda:1", chosen)
+    assert asked == ["cuda:1"]
+    assert choose_device("cuda:1", "bf16") == ("cuda:1", "bf16")
 
 
 def test_attention_is_scaled_dot_product_where_transformers_has_it(loaded):
