@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from basket.dataset.prompts import default_bank
+from basket.errors import UsageError
 from basket.extract.backbones import BACKBONES, load_backbone, loading, network, opening
 from basket.extract.backbones.random_networks import BUILDERS
 from basket.extract.device import choose_device
@@ -161,14 +163,27 @@ def test_a_third_party_need_not_know_our_options(monkeypatch):
 
 def test_prompts_are_passed_on_to_third_parties_that_are_asked_for_them(monkeypatch):
     given = {}
+    theirs = SimpleNamespace(spec=SimpleNamespace(streams={"prompts": 2}))
     monkeypatch.setattr(BACKBONES, "_third_parties", {"theirs": "some.module:load"})
     monkeypatch.setattr(
         type(loading.BACKBONES),
         "__getitem__",
-        lambda self, name: lambda checkpoint, **options: given.update(options),
+        lambda self, name: lambda checkpoint, **options: given.update(options) or theirs,
     )
     load_backbone("theirs", prompts=default_bank(), streams=("prompts",), compile=True)
     assert given["prompts"] is default_bank() and given["compile"] is True
+
+
+@pytest.mark.parametrize("asked", ["layers:-1", "tubelets", "colour"])
+def test_streams_that_a_third_party_passes_over_are_told(monkeypatch, asked):
+    theirs = SimpleNamespace(spec=SimpleNamespace(streams={"pooled": 2}))
+    monkeypatch.setattr(BACKBONES, "_third_parties", {"theirs": "some.module:load"})
+    monkeypatch.setattr(
+        type(loading.BACKBONES), "__getitem__", lambda self, name: lambda *_, **__: theirs
+    )
+    assert load_backbone("theirs") is theirs
+    with pytest.raises(UsageError, match=rf"theirs has no stream '{asked}'; it offers 'pooled'"):
+        load_backbone("theirs", streams=("pooled", asked))
 
 
 @pytest.mark.parametrize("given", ["", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from basket.errors import UsageError
 from basket.extract.backbones.base import Backbone
 from basket.extract.backbones.catalogue import BACKBONES, resolve
+from basket.extract.backbones.streams import refuse_left_out
 from basket.extract.device import spin_briefly
 from basket.registry import nearest
 
@@ -78,6 +79,8 @@ def load_backbone(
     if compile and checkpoint.family != "motion":
         options["compile"] = True
     backbone: Backbone = BACKBONES[checkpoint.family](checkpoint, **options)
+    if tuple(streams) != ("pooled",):  # what it gives when nothing was said is its own affair
+        refuse_left_out(streams, backbone.spec.streams, model=name)
     return backbone
 
 
