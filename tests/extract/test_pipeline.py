@@ -428,3 +428,19 @@ def test_a_signal_before_the_weights_are_loaded_is_an_interruption(
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 75, done.stderr
     assert "run the same command again" in done.stderr
+
+
+def test_videos_that_are_made_again_for_damage_are_told(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    said = []
+    what = {"backbones": [Counting()], "plan": PLAN, "cache": cache, "say": said.append}
+    extract(sources(reels, "0.mp4"), **what)
+    (shard,) = (tmp_path / "cache").glob("*/shards/*.h5")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert said == []
+    assert extract(sources(reels, "0.mp4"), **what).done == 1
+    (sentence,) = said
+    assert "has damaged shards (1): their videos are made again" in sentence
+    # Nothing of the damage is missed any more: it is no news.
+    extract(sources(reels, "0.mp4", "1.mp4"), **what)
+    assert len(said) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,7 @@ def slurm(
         output.warn(f"Not there now: {', '.join(not_here)}. The tasks will have to find it.")
     output.result(
         {"script": str(path), "tasks": array, "arguments": context.args, "not_here": not_here},
-        f"{path}: {array} tasks. Submit it with: sbatch {path}",
+        f"{path}: {array} tasks. Submit it with: sbatch {shlex.quote(str(path))}",
         "Watch all of them with: basket cache status --watch",
     )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
-from basket.cache import FeatureCache, mixing_sentence
+from basket.cache import FeatureCache, FeatureSet, mixing_sentence
 from basket.cache.progress import Work, telling_progress
 from basket.errors import Interrupted
 from basket.extract.assembly import VideoInProgress
@@ -92,7 +92,8 @@ def extract(
     provenance : mapping, optional
         More to record beside each video (precision).
     say : callable, optional
-        Receives a warning where features of another provenance would stand beside these.
+        Receives a warning where features of another provenance would stand beside these, and
+        where videos are made again because shards are damaged.
     on_progress : callable, optional
     tell_folder : bool, default=True
         Keep a file in the feature sets that says how far this is, for ``cache status --watch``.
@@ -128,8 +129,9 @@ def extract(
     recorded = {**decoding_provenance(decoder), "device": kind, **(provenance or {})}
     if say is not None and jobs:
         for each in sets:
-            if warning := mixing_sentence(each, recorded):
-                say(warning)
+            for warning in (_damage_sentence(each), mixing_sentence(each, recorded)):
+                if warning:
+                    say(warning)
     finished = FinishedVideos(
         backbones,
         [each.writer() for each in sets],
@@ -288,6 +290,17 @@ def usable_cores() -> int:
         return max(1, len(os.sched_getaffinity(0)))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def _damage_sentence(feature_set: FeatureSet) -> str:
+    """Say that damaged shards are why videos are made again; empty where there are none."""
+    damaged = feature_set.snapshot.unaccounted
+    if not damaged:
+        return ""
+    return (
+        f"{feature_set.name} has damaged shards ({len(damaged)}): their videos are made again. "
+        "basket cache verify tells what is wrong, basket cache repair sets them aside"
+    )
 
 
 def decoding_provenance(decoder: str) -> dict[str, Any]:

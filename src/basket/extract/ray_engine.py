@@ -72,7 +72,7 @@ def extract_on_ray(
         device = "cuda" if chosen.gpus else "cpu"
         setup = replace(setup, recipe=setup.recipe.on(device), workers=chosen.cpus)
         say(
-            f"Ray: {chosen.actors} actors, each with {chosen.cores}"
+            f"Ray: {chosen.actors} actor{'s' * (chosen.actors > 1)}, each with {chosen.cores}"
             + (" and a GPU" if chosen.gpus else "")
         )
         driver = _Driver(ray, setup, chosen, say, on_progress, _Totals(start_s))
