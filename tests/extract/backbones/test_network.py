@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from basket.dataset.prompts import default_bank
-from basket.errors import UsageError
+from basket.errors import BasketError, UsageError
 from basket.extract.backbones import BACKBONES, load_backbone, loading, network, opening
 from basket.extract.backbones.random_networks import BUILDERS
 from basket.extract.device import choose_device
@@ -172,6 +172,17 @@ def test_prompts_are_passed_on_to_third_parties_that_are_asked_for_them(monkeypa
     )
     load_backbone("theirs", prompts=default_bank(), streams=("prompts",), compile=True)
     assert given["prompts"] is default_bank() and given["compile"] is True
+
+
+def test_weights_that_do_not_fit_into_a_device_are_a_sentence(checkpoints, monkeypatch):
+    import torch
+
+    def full(*_args, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(BasketError, match="weights of clip do not fit into the free memory of cpu"):
+        load_backbone("clip", weights=checkpoints["clip"])
 
 
 @pytest.mark.parametrize("asked", ["layers:-1", "tubelets", "colour"])
