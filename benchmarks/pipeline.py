@@ -147,7 +147,7 @@ def cpu_seconds() -> float:
 
 def decode_alone(sources: list[Source], backbones: list[Backbone], plan: SegmentPlan) -> Cost:
     """What it costs to decode with all cores and throw away."""
-    jobs, _ = plan_jobs(sources, backbones, [], plan=plan, retry_failed=False)
+    jobs, _ = plan_jobs(sources, backbones, [None] * len(backbones), plan=plan, retry_failed=False)
 
     def work() -> None:
         with (

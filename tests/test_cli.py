@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from basket.cache import open_cache
 from basket.cli import run
 from basket.dataset import SKILLS
 from basket.errors import BasketError
@@ -202,6 +203,14 @@ def test_extraction_lists_failures_and_ends_with_3(here, make_video, capsys):
     assert document["failed"] == {"empty.mp4": "the file is empty"}
     assert document["done"] == 1
     assert "1 files that are no videos are passed over" in said.err
+
+
+def test_streams_asked_for_one_by_one_are_all_stored(here, make_video, capsys):
+    make_video(Path("v/good.mp4"), frames=12)
+    asked = ["--streams", "colour", "--streams", "motion=palette,pooled"]
+    assert run(["extract", "v", "--model", "motion", "--cache", "c", *asked]) == 0
+    (name,) = open_cache("c").feature_sets
+    assert set(open_cache("c")[name].spec.streams) == {"colour", "palette", "pooled"}
 
 
 def test_real_files_are_extracted_with_a_network(here, shared_data, capsys):
@@ -500,13 +509,15 @@ def test_a_dry_run_counts_what_is_there(here, extracted, capsys):
 
 
 def test_models_are_listed_and_described_without_a_network(capsys, monkeypatch):
-    assert run(["models"]) == 0
-    listed = capsys.readouterr().out
-    assert "videomae/base-k400 (videomae)" in listed
-    assert "motion" in listed
-    monkeypatch.setenv("COLUMNS", "140")
-    assert run(["models"]) == 0
-    assert "MCG-NJU/videomae-base-finetuned-kinetics" in capsys.readouterr().out
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for columns, told in (("", True), ("80", False), ("140", True)):  # a pipe has room for all
+        if columns:
+            monkeypatch.setenv("COLUMNS", columns)
+        assert run(["models"]) == 0
+        listed = capsys.readouterr().out
+        assert "videomae/base-k400 (videomae)" in listed
+        assert "motion" in listed
+        assert ("MCG-NJU/videomae-base-finetuned-kinetics" in listed) is told
     assert run(["models", "xclip", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["frames"] == 8
     assert run(["models", "xclipp"]) == 2

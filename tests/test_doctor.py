@@ -1,5 +1,6 @@
 """What the doctor says of machines that lack something."""
 
+import errno
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ import pytest
 
 from basket import doctor
 from basket.errors import BasketError
+from basket.extract.decode import DECODERS
 
 
 def checks_of(part, *arguments):
@@ -52,10 +54,33 @@ def test_each_gpu_is_listed_with_its_memory_and_precision(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _index: card)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    # It can be made to compute in bf16, but has no circuits for it.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9 - 2 * index, 0))
     found = checks_of(doctor._graphics)
     assert list(found) == ["GPU 0", "GPU 1"]
+    assert found["GPU 0"].found == "A card, 80 GiB, bf16"
     assert found["GPU 1"].found == "A card, 80 GiB, fp16"
+
+
+def test_decoders_of_other_packages_are_tried_as_their_entry_points_say(monkeypatch):
+    theirs = {"theirs": "basket.extract.decode.pyav:open_pyav", "gone": "no_such_module:open"}
+    monkeypatch.setattr(DECODERS, "_third_parties", theirs)
+    found = checks_of(doctor._decoders)
+    assert found["decoder theirs"].state == "ok"
+    assert found["decoder gone"].state == "note"
+    assert "no_such_module:open cannot be imported" in found["decoder gone"].found
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    assert checks_of(doctor._disk, tmp_path)["locks"].state == "ok"
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    check = checks_of(doctor._disk, tmp_path)["locks"]
+    assert (check.state, check.found) == ("note", f"do not work in {tmp_path}")
 
 
 def test_a_machine_without_torch_is_told_by_the_packages_alone(monkeypatch):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from basket.cache.durable import supports_hard_links
+from basket.cache.durable import supports_hard_links, supports_locks
 from basket.errors import BasketError, NotThereError
 
 PACKAGES = (
@@ -110,6 +110,9 @@ def _decoders() -> Iterator[Check]:
 
     for name in DECODERS:
         package = {"pyav": "av"}.get(name, name)
+        if name not in ("pyav", *OPTIONAL_DECODERS):
+            yield _foreign_decoder(name)
+            continue
         try:
             __import__(package)
             yield Check(f"decoder {name}", "ok", f"{package} {version(package)}")
@@ -121,6 +124,17 @@ def _decoders() -> Iterator[Check]:
                 f"does not load: {str(error).splitlines()[0] if str(error) else error!r}",
                 "optional; pyav does everything" if optional else f"pip install {package}",
             )
+
+
+def _foreign_decoder(name: str) -> Check:
+    """One that another package registered: its entry point says what is imported."""
+    from basket.extract.decode import DECODERS
+
+    try:
+        found = DECODERS[name]
+    except BasketError as error:
+        return Check(f"decoder {name}", "note", str(error), "mend or remove its package")
+    return Check(f"decoder {name}", "ok", f"from {found.__module__}")
 
 
 def _codecs() -> Iterator[Check]:
@@ -152,6 +166,8 @@ def _processor() -> Iterator[Check]:
 
 
 def _graphics() -> Iterator[Check]:
+    from basket.extract.device import half_precision
+
     try:
         import torch
     except ImportError:
@@ -166,7 +182,7 @@ def _graphics() -> Iterator[Check]:
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        half = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        half = half_precision(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
         yield Check(f"GPU {index}", "ok", f"{properties.name}, {memory}, {half}")
 
@@ -191,6 +207,7 @@ def _disk(cache: Path) -> Iterator[Check]:
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".basket-doctor-") as scratch:
             links = supports_hard_links(Path(scratch))
+            locks = supports_locks(Path(scratch))
     except OSError as error:  # some file systems allow it by their permissions, and refuse
         found = f"nothing can be written in {folder}: {error.strerror or error}"
         yield Check("cache", "note", found, "reading works; extracting does not")
@@ -200,6 +217,12 @@ def _disk(cache: Path) -> Iterator[Check]:
         "ok" if links else "note",
         f"{'work' if links else 'do not work'} in {folder}",
         "" if links else "shards are published by lock and rename instead; that is safe too",
+    )
+    yield Check(
+        "locks",
+        "ok" if locks else "note",
+        f"{'work' if locks else 'do not work'} in {folder}",
+        "" if locks else "caches need none; workers of one sweep may do some fits twice",
     )
 
 

@@ -1,7 +1,10 @@
 """Backbones whose features tell which process or device made them, or that cannot be loaded."""
 
 import os
+import threading
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -54,6 +57,36 @@ class DiffersByDevice(TellsDevice):
         self.spec = replace(TellsDevice.spec, weights_sha256=f"{self._number:064}")
 
 
+class TwoUnderWay(TellsProcess):
+    """Stands for a device that computes: a batch is done when the next one has been handed over.
+
+    A row tells whether that came to pass within 20 seconds, before the batch was waited for.
+    """
+
+    spec = replace(TellsProcess.spec, family="two-under-way", name="two-under-way")
+
+    def __init__(self, checkpoint=None, **_options):
+        self._begun = 0
+        self._alone = threading.Lock()
+        self._second = threading.Event()
+
+    def begin(self, clips):
+        assert self._alone.acquire(blocking=False), "handed two batches by two threads at once"
+        time.sleep(0.05)
+        self._begun += 1
+        if self._begun == 2:
+            self._second.set()
+        self._alone.release()
+        return SimpleNamespace(result=lambda: self._wait(len(clips)))
+
+    def _wait(self, count):
+        overlapped = self._second.wait(20)
+        return {"pooled": np.full((count, 1), overlapped, np.float32)}
+
+    def embed(self, clips):
+        return self.begin(clips).result()
+
+
 class FailsToEmbed(TellsProcess):
     def embed(self, clips):
         raise ValueError(f"{len(clips)} clips of a kind that it does not know")
@@ -65,5 +98,7 @@ class DiesLoading:
 
 
 class HasNoWeights:
-    def __init__(self, checkpoint=None, **_options):
+    def __init__(self, checkpoint=None, *, device="cpu", **_options):
+        if device == os.environ.get("BASKET_TEST_SLOW"):
+            time.sleep(0.5)
         raise WeightsError("weights are needed and there are none")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 from basket.cache import open_cache
 from basket.errors import BasketError, IdentityError, UsageError, WeightsError
+from basket.extract.backbones.batching import BatchSize
 from basket.extract.devices import device_list, forward_processes
 from basket.extract.engines import run_extraction
+from basket.extract.forward import embedders_here
 from basket.extract.recipe import BackboneRecipe
 
 from .conftest import PLAN, assert_same, python_path
@@ -78,10 +81,39 @@ def test_every_device_takes_part_and_a_dead_one_is_told_in_a_sentence(decoders_a
             embedders.calls[pids.index(pids[0])](0, [clips])
 
 
+def test_a_device_is_handed_a_batch_while_it_computes_the_one_before(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:TwoUnderWay",))
+    clips = np.zeros((2, 1, 2, 8, 8, 3), np.uint8)
+
+    def rows(embedders):
+        with ThreadPoolExecutor(2) as threads:
+            answers = threads.map(lambda call: call(0, [clips]), embedders.calls)
+            return np.concatenate([answer["pooled"] for answer in answers])
+
+    with forward_processes(recipe, ["cpu"], batch_size=2) as (_, embedders):
+        assert rows(embedders).tolist() == [[1.0]] * 4
+    here = embedders_here(recipe.load(), [BatchSize(2)], at_once=2)
+    assert rows(here).tolist() == [[1.0]] * 4
+
+
 def test_backbones_that_cannot_be_loaded_are_told_as_here(decoders_and_backbones):
     recipe = BackboneRecipe(("cluster_backbones:HasNoWeights",))
     with pytest.raises(WeightsError, match="there are none"), forward_processes(recipe, ["cpu"]):
         pass
+
+
+def test_a_device_that_is_ready_when_the_run_has_ended_leaves_no_traceback(
+    decoders_and_backbones, capfd, monkeypatch
+):
+    # The first has failed and ended the run by the time the second would say the same.
+    monkeypatch.setenv("BASKET_TEST_SLOW", "cuda:1")
+    recipe = BackboneRecipe(("cluster_backbones:HasNoWeights",))
+    with (
+        pytest.raises(WeightsError, match="there are none"),
+        forward_processes(recipe, ["cuda:0", "cuda:1"]),
+    ):
+        pass
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_process_that_dies_while_it_loads_is_told_with_its_exit_code(decoders_and_backbones):

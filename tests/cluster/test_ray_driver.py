@@ -130,12 +130,18 @@ def test_what_was_being_decoded_is_suspected_unless_the_node_went(
 
     ray = StandInRay(fails)
     assert run(ray, sources).done == len(sources)
-    lots = [[name for name, _ in lot] for kind, (lot, *_) in _extractions(ray.asked)]
+    lots = [[each.video_id for each in lot] for kind, (lot, *_) in _extractions(ray.asked)]
     assert "1.mp4" in lots[0]
     # A suspect is handed out last and by itself.
     assert (lots[-1] == ["1.mp4"]) is not preempted
     assert sorted(name for lot in lots[1:] for name in lot) == sorted(straight.video_ids)
     assert_same(open_cache(tmp_path / "cache")["motion"], straight)
+
+
+def test_a_file_that_must_not_be_opened_is_not_opened_by_an_actor_either(run, sources):
+    refused = replace(sources[0], refused="it leads out of the video root")
+    summary = run(StandInRay(lambda *_: None), [refused, sources[1]])
+    assert (summary.done, summary.failed) == (1, {"0.mp4": "it leads out of the video root"})
 
 
 def _extractions(asked):

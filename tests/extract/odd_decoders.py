@@ -5,6 +5,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from basket.errors import MissingDependencyError
 from basket.extract.decode.pyav import open_pyav
 from basket.extract.decode_worker import decode_in_worker
 
@@ -26,6 +27,13 @@ def open_logged(path, *, threads=1):
         log.write(f"{path.name}\n")
     with open_pyav(path, threads=threads) as video:
         yield video
+
+
+@contextmanager
+def open_not_installed(path, *, threads=1):
+    """Stand for a decoder whose package is not there."""
+    raise MissingDependencyError("--decoder not-installed needs a package")
+    yield
 
 
 @contextmanager

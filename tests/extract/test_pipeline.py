@@ -5,14 +5,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from basket.cache import open_cache
-from basket.errors import Interrupted
+from basket.errors import Interrupted, UsageError
 from basket.extract.backbones import load_backbone
 from basket.extract.backbones.base import BackboneSpec, FrameGeometry
 from basket.extract.clips import planned_shapes, read_clips
@@ -72,6 +74,35 @@ class Counting:
         self.clips += len(clips)
         means = clips.astype(np.float64).mean(axis=(1, 2, 3)) / 255
         return {"pooled": (means * self.value).astype(np.float32)}
+
+
+class Ahead(Counting):
+    """On a device: its first batch is done once the second has been handed over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.second = threading.Event()
+        self.overlapped = []
+
+    def begin(self, clips):
+        self.begun += 1
+        if self.begun == 2:
+            self.second.set()
+        return SimpleNamespace(result=lambda: self._result(clips))
+
+    def _result(self, clips):
+        self.overlapped.append(self.second.wait(10))
+        return self.embed(clips)
+
+
+def test_a_gpu_is_handed_a_batch_while_it_computes_the_one_before(tmp_path, reels):
+    ahead = Ahead()
+    cache = open_cache(tmp_path / "cache", create=True)
+    what = {"plan": PLAN, "cache": cache, "batch_size": 1, "device": "cuda"}
+    summary = extract(sources(reels, "3.mp4", "4.mp4"), backbones=[ahead], **what)
+    assert (summary.done, ahead.clips) == (2, summary.clips)
+    assert all(ahead.overlapped)
 
 
 def test_every_video_has_a_row_with_its_status_and_reason(tmp_path, reels, motion):
@@ -322,3 +353,94 @@ def test_the_identity_is_what_changes_the_numbers(motion):
     assert spec.digest != feature_set_spec(motion.spec, SegmentPlan()).digest
     assert spec.plan["window_s"] == 1.5
     assert spec.streams == motion.spec.streams
+
+
+def test_models_that_are_one_and_the_same_are_refused(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    with pytest.raises(UsageError, match=r"Two of the models \(counting, counting\) are one"):
+        extract(sources(reels, "0.mp4"), backbones=[Counting(), Counting()], plan=PLAN, cache=cache)
+    assert cache.feature_sets == ()
+
+
+def test_two_checkpoints_of_one_name_are_both_in_the_summary(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    summary = extract(
+        sources(reels, "0.mp4"), backbones=[Counting(1.0), Counting(2.0)], plan=PLAN, cache=cache
+    )
+    assert sorted(summary.feature_sets.values()) == list(cache.feature_sets)
+    assert summary.batch_sizes.keys() == summary.feature_sets.keys()
+
+
+def test_which_of_several_gpus_it_was_is_no_mixture(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    said = []
+    for name, device in (("0.mp4", "cuda:0"), ("1.mp4", "cuda:3")):
+        extract(
+            sources(reels, name),
+            backbones=[Counting()],
+            plan=PLAN,
+            cache=cache,
+            device=device,
+            say=said.append,
+        )
+    assert said == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file there is called so")
+@pytest.mark.parametrize(
+    ("name", "row", "why"),
+    [
+        ("a\nb.mp4", "a%0Ab.mp4", "a control character"),
+        ("a\\b.mp4", "a%5Cb.mp4", "a backslash"),
+    ],
+)
+def test_a_file_whose_name_cannot_be_an_id_costs_itself_alone(tmp_path, reels, name, row, why):
+    folder = tmp_path / "reels"
+    folder.mkdir()
+    for each in ("good.mp4", name):
+        (folder / each).write_bytes((reels / "0.mp4").read_bytes())
+    cache = open_cache(tmp_path / "c", create=True)
+    summary = extract(find_sources([folder]), backbones=[Counting()], plan=PLAN, cache=cache)
+    assert summary.done == 1
+    assert why in summary.failed[row]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file there is called so")
+def test_a_file_that_no_row_can_be_called_after_is_told_before_anything_is_decoded(tmp_path):
+    (tmp_path / "C:a.mp4").touch()
+    with pytest.raises(UsageError, match="cannot be the id of a video: it is an absolute path"):
+        find_sources([tmp_path])
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_before_the_weights_are_loaded_is_an_interruption(
+    tmp_path, reels, monkeypatch, name
+):
+    (tmp_path / "warned.py").write_text(
+        "import os, signal, time\n"
+        "def load(*_args, **_options):\n"
+        f"    os.kill(os.getpid(), signal.{name})\n"
+        "    time.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    command = [sys.executable, "-m", "basket", "extract", str(reels / "0.mp4")]
+    command += ["--model", "warned:load", "--cache", str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 75, done.stderr
+    assert "run the same command again" in done.stderr
+
+
+def test_videos_that_are_made_again_for_damage_are_told(tmp_path, reels):
+    cache = open_cache(tmp_path / "cache", create=True)
+    said = []
+    what = {"backbones": [Counting()], "plan": PLAN, "cache": cache, "say": said.append}
+    extract(sources(reels, "0.mp4"), **what)
+    (shard,) = (tmp_path / "cache").glob("*/shards/*.h5")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert said == []
+    assert extract(sources(reels, "0.mp4"), **what).done == 1
+    (sentence,) = said
+    assert "has damaged shards (1): their videos are made again" in sentence
+    # Nothing of the damage is missed any more: it is no news.
+    extract(sources(reels, "0.mp4", "1.mp4"), **what)
+    assert len(said) == 1

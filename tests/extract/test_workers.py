@@ -1,5 +1,6 @@
 """Decode processes: whatever a file does to its decoder, the run ends and the others are right."""
 
+import errno
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from basket.cache import open_cache
-from basket.errors import BasketError
+from basket.errors import BasketError, CacheError, MissingDependencyError, UsageError
 from basket.extract.attempts import Attempts
 from basket.extract.backbones import load_backbone
 from basket.extract.decoding import Source
@@ -199,6 +200,44 @@ def test_processes_that_end_before_they_begin_are_one_sentence(tmp_path, good, m
         )
 
 
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX's")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_to_all_processes_while_they_start_is_an_interruption(
+    tmp_path, good, monkeypatch, name
+):
+    # What a scheduler does when time is over, at the worst instant: workers are being started.
+    (tmp_path / "signalled.py").write_text(
+        "import multiprocessing, os, signal, time\n"
+        "if multiprocessing.parent_process():\n"
+        f"    signal.signal(signal.{name}, signal.SIG_DFL)\n"
+        f"    os.killpg(0, signal.{name})\n"
+        "    time.sleep(60)\n"
+        "from odd_decoders import open_odd\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    folder, _ = good
+    command = [sys.executable, "-m", "basket", "extract", str(folder / "0.mp4"), "--model"]
+    command += ["motion", "--cache", str(tmp_path / "cache"), "--decoder", "signalled:open_odd"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, start_new_session=True
+    )
+    assert done.returncode == 75, done.stderr
+    assert "Stopped by a signal. 0 of 1 videos" in done.stderr
+    assert not list((tmp_path / "cache").glob("*/attempts/*"))
+
+
+def test_a_decoder_that_is_not_installed_ends_the_run_and_fails_no_video(tmp_path, good, motion):
+    folder, _ = good
+    cache = open_cache(tmp_path / "cache", create=True)
+    what = {"backbones": [motion], "plan": PLAN, "cache": cache}
+    video = [Source("0.mp4", folder / "0.mp4")]
+    with pytest.raises(MissingDependencyError, match="needs a package"):
+        extract(video, decoder="odd_decoders:open_not_installed", **what)
+    assert cache["motion"].failed == {}
+    with pytest.raises(UsageError, match="no_such_module:open_it cannot be imported"):
+        extract(video, decoder="no_such_module:open_it", **what)
+
+
 def test_a_decoder_that_hangs_is_ended(tmp_path, good, motion):
     limits = WorkerLimits(timeout_s=15.0)
     summary, features = run_odd(tmp_path, good, motion, "hang.mp4", limits=limits)
@@ -261,6 +300,19 @@ def test_two_unexplained_attempts_make_a_suspect_and_an_end_clears_it(tmp_path):
     assert not attempts.is_suspect("b.mp4")
     attempts.end("a.mp4")
     assert not Attempts(tmp_path / "attempts").is_suspect("a.mp4")
+
+
+def test_a_disk_too_full_for_a_note_is_one_sentence_and_counts_against_no_video(
+    tmp_path, monkeypatch
+):
+    def full(path, *_args, **_kwargs):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(CacheError, match=r"no space left in .*attempts: \d+ bytes are needed"):
+        Attempts(tmp_path / "attempts").begin("a.mp4")
+    assert not list((tmp_path / "attempts").iterdir())
 
 
 def test_the_attempts_of_live_processes_are_not_held_against_a_video(tmp_path):

@@ -178,6 +178,23 @@ def supports_hard_links(folder: Path) -> bool:
     return True
 
 
+def supports_locks(folder: Path) -> bool:
+    """Whether files in ``folder`` can be locked for one process alone (``doctor`` tells)."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    file = folder / f".{uuid.uuid4().hex}.lock"
+    try:
+        with file.open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        file.unlink(missing_ok=True)
+    return True
+
+
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Hold ``.<name>.lock`` beside a file that is about to be named.

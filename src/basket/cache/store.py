@@ -11,7 +11,7 @@ from basket.cache.commit import (
     SHARDS_FOLDER,
     TMP_FOLDER,
 )
-from basket.cache.durable import make_folder, write_atomically
+from basket.cache.durable import make_folder, refuse_file_on_the_way, write_atomically
 from basket.cache.feature_set import FeatureSet
 from basket.cache.fingerprint import FeatureSetSpec
 from basket.errors import (
@@ -89,17 +89,35 @@ def open_cache(path: str | Path, *, create: bool = False) -> FeatureCache:
     return FeatureCache(folder)
 
 
-def _create(folder: Path, mark: Path) -> None:
+def refuse_no_place_for_a_cache(folder: Path) -> None:
+    """Refuse a place that ``open_cache(folder, create=True)`` would refuse; nothing is written.
+
+    Raises
+    ------
+    NotThereError
+        A file is on the way, or the folder holds something else.
+    CacheError
+        It cannot be read.
+    """
+    refuse_file_on_the_way(folder)
     try:
-        make_folder(folder)
         # A temporary file is what a process leaves that died while it made this very folder.
-        foreign = [p.name for p in folder.iterdir() if not p.name.startswith(f".{CACHE_FILE}.")]
+        foreign = [
+            each.name
+            for each in (folder.iterdir() if folder.is_dir() else ())
+            if not each.name.startswith(f".{CACHE_FILE}.")
+        ]
     except OSError as error:
         raise CacheError(f"{folder} cannot be made a cache: {error.strerror}") from error
-    if foreign and not mark.exists():
+    if foreign and not (folder / CACHE_FILE).exists():
         raise NotThereError(
             f"{folder} is not a cache and not empty (it holds {foreign[0]!r}); name a new folder"
         )
+
+
+def _create(folder: Path, mark: Path) -> None:
+    refuse_no_place_for_a_cache(folder)
+    make_folder(folder)
     data = json.dumps({"format": FORMAT, "version": VERSION}) + "\n"
     write_atomically(mark, data.encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from basket.cli.extraction import extract, plan_of
 from basket.cli.options import Json, Quiet, Verbose
+from basket.cli.values import listed
 from basket.errors import UsageError
 
 _NOT_IN_AN_ARRAY = {
@@ -83,7 +85,7 @@ def slurm(
         output.warn(f"Not there now: {', '.join(not_here)}. The tasks will have to find it.")
     output.result(
         {"script": str(path), "tasks": array, "arguments": context.args, "not_here": not_here},
-        f"{path}: {array} tasks. Submit it with: sbatch {path}",
+        f"{path}: {array} tasks. Submit it with: sbatch {shlex.quote(str(path))}",
         "Watch all of them with: basket cache status --watch",
     )
 
@@ -116,7 +118,8 @@ def _check_names_and_plan(given: Mapping[str, Any]) -> None:
     models = given["model"] or ["videomae"]
     for model in models:
         resolve(model)
-    streams_for([part.strip() for part in given["streams"].split(",")], models)
-    # What there is in the node that writes the script says nothing about the tasks'.
+    streams_for(listed(given["streams"] or ["pooled"]), models)
+    # What there is in the node that writes the script says nothing about the tasks': no auto.
+    precision = "fp32" if given["precision"] == "auto" else given["precision"]
     for device in device_list(given["device"], cuda_devices=lambda: 1):
-        choose_device("cpu" if device == "auto" else device, given["precision"])
+        choose_device("cpu" if device == "auto" else device, precision)

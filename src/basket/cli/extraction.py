@@ -22,7 +22,7 @@ from basket.cli.options import (
     Weights,
     Workers,
 )
-from basket.cli.values import part_of, weights_by_model, whole_number
+from basket.cli.values import listed, part_of, weights_by_model, whole_number
 
 if TYPE_CHECKING:
     from basket.extract.segments import SegmentPlan
@@ -89,13 +89,14 @@ def extract(
         typer.Option(help="How a wide frame becomes a square one.", rich_help_panel=HOW),
     ] = "center",
     streams: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             metavar="[NAME=]STREAM,…",
-            help="What to store: pooled, layers:-4,-3, tubelets, prompts.",
+            help="What to store: pooled (unless given), layers:-4,-3, tubelets, prompts; may be "
+            "repeated.",
             rich_help_panel=HOW,
         ),
-    ] = "pooled",
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -198,7 +199,7 @@ def extract(
         "revision": revision,
         "cache": cache,
         "plan": plan,
-        "streams": [part.strip() for part in streams.split(",")],
+        "streams": listed(streams or ["pooled"]),
         "prompts": prompts,
         "decoder": decoder,
         "device": device,

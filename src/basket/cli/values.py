@@ -18,6 +18,15 @@ def whole_number(option: str, text: str, *words: str) -> int:
         raise UsageError(f"{option} must be {allowed}, got {text!r}") from None
 
 
+def listed(texts: Sequence[str]) -> list[str]:
+    """What commas separate, of every text of an option that may be repeated.
+
+    >>> listed(["pooled,layers:-4, -3", "xclip=prompts"])
+    ['pooled', 'layers:-4', '-3', 'xclip=prompts']
+    """
+    return [part.strip() for text in texts for part in text.split(",")]
+
+
 def weights_by_model(pairs: Sequence[str]) -> dict[str, str]:
     """``NAME=DIR`` pairs; a bare ``DIR`` goes under the empty name: the only model there is."""
     weights: dict[str, str] = {}

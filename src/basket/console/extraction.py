@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 def estimate_lines(cost: Estimate) -> Iterator[RenderableType]:
     """What an extraction would cost, in sentences."""
-    yield f"{counted(cost.videos, 'video')} to extract, {cost.already_there} already there"
+    failed = f", {cost.failed_before} failed before (--retry-failed tries again)"
+    yield (
+        f"{counted(cost.videos, 'video')} to extract, {cost.already_there} already there"
+        + (failed if cost.failed_before else "")
+    )
     if not cost.videos:
         return
     unreadable = f", {cost.unreadable} of them unreadable" if cost.unreadable else ""

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from basket.console.output import PIPED_COLUMNS
 from basket.console.tables import plain_table
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def model_tables(
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("licence", overflow="fold", min_width=12)
     # A narrow terminal has no room for it; `basket models NAME` and --json always tell it.
-    is_wide = get_terminal_size().columns >= 120
+    is_wide = get_terminal_size((PIPED_COLUMNS, 24)).columns >= 120
     if is_wide:
         table.add_column("checkpoint", overflow="fold")
     for row in rows:

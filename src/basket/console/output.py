@@ -23,7 +23,7 @@ from basket.console.words import duration
 _PLAIN_PROGRESS_S = 5.0
 _WIDE_COLUMNS = 110  # from here on there is room for a bar beside counts, rates and times
 _BAR_COLUMNS = 30
-_PIPED_COLUMNS = 200  # a pipe has no width; a table that wraps is hard to grep
+PIPED_COLUMNS = 200  # a pipe has no width; a table that wraps is hard to grep
 
 
 class Report(Protocol):
@@ -51,7 +51,7 @@ class Output:
     def __post_init__(self) -> None:
         self.out = Console(highlight=False, soft_wrap=False)
         if not self.out.is_terminal and "COLUMNS" not in os.environ:
-            self.out.width = _PIPED_COLUMNS
+            self.out.width = PIPED_COLUMNS
         self.err = Console(stderr=True, highlight=False)
 
     def note(self, text: str) -> None:

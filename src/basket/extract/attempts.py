@@ -17,6 +17,9 @@ import time
 import uuid
 from pathlib import Path
 
+from basket.cache.durable import told_in_a_sentence
+from basket.errors import CacheError
+
 _SUSPECT = 2
 # Longer than any video takes: a note of another host that is older was left behind.
 _FOREIGN_S = 6 * 3600.0
@@ -41,8 +44,13 @@ class Attempts:
                 self._unexplained[key] = self._unexplained.get(key, 0) + 1
 
     def begin(self, video_id: str) -> None:
-        """Note that a video is about to be tried."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Note that a video is about to be tried.
+
+        Raises
+        ------
+        CacheError
+            The disk is full or cannot be written: then no result could be kept either.
+        """
         note = self._folder / f"{_key(video_id)}.{uuid.uuid4().hex[:8]}.json"
         content = {
             "video_id": video_id,
@@ -50,8 +58,15 @@ class Attempts:
             "host": platform.node(),
             "time": time.time(),
         }
-        note.write_text(json.dumps(content), encoding="utf-8")
+        text = json.dumps(content)
         self._mine[video_id] = note
+        try:
+            with told_in_a_sentence(self._folder, len(text)):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                note.write_text(text, encoding="utf-8")
+        except CacheError:
+            self.withdraw(video_id)  # half a note would count against the video
+            raise
 
     def end(self, video_id: str) -> None:
         """Remove every note of a video whose try ended in a way that is understood."""

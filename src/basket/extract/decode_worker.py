@@ -40,16 +40,16 @@ def clip_bytes(shape: ClipShape) -> int:
 
 def prepare_worker(decoder: str, memory_bytes: int) -> None:
     """In a new process: leave signals to the parent, end with it, and keep to the memory limit."""
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    end_with_parent()
     # Imported now, so that no video is charged for it.
     import av  # noqa: F401
 
     from basket.extract.decode import DECODERS
 
     DECODERS[decoder]
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    end_with_parent()
     try:
         import resource
     except ImportError:  # Windows has no such limits

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from basket.errors import VideoError
+from basket.errors import MissingDependencyError, VideoError
 from basket.extract.clips import Clip, ClipShape, read_clips, segments_of
 from basket.extract.decode import OpenDecoder, VideoInfo
 from basket.extract.segments import Segment, SegmentPlan
@@ -104,6 +104,11 @@ def decode_job(
 
     A video that cannot be decoded ends with a reason, whatever went wrong: one strange file must
     not end the extraction of thousands.
+
+    Raises
+    ------
+    MissingDependencyError
+        The decoder is not installed: no video would fare better.
     """
     if job.source.refused:
         yield Finished(job, job.source.refused)
@@ -121,6 +126,8 @@ def decode_job(
             yield from (_batch(job, clips) for clips in waiting if clips)
     except VideoError as error:
         yield Finished(job, str(error))
+    except MissingDependencyError:
+        raise
     except MemoryError:
         yield Finished(job, "decoding it needs more memory than a worker may use")
     except Exception as error:  # noqa: BLE001 - becomes the reason of a failed row

@@ -13,11 +13,16 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 #: operation of a network to find it awake, a five hundredth of what GNU's library does.
 _SPINS = "1000"
 
+#: Compute capability from which on there is bf16 in hardware.
+_AMPERE = 8
+
 _DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d+)?")
 
 
 def choose_device(device: str, precision: str) -> tuple[str, str]:
     """Resolve ``auto``: a CUDA device where there is one, bf16 there and fp32 on a CPU.
+
+    GPUs older than Ampere (V100, T4) compute in bf16 by emulation, many times slower: fp16 there.
 
     Raises
     ------
@@ -34,8 +39,22 @@ def choose_device(device: str, precision: str) -> tuple[str, str]:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        precision = "bf16" if device.startswith("cuda") else "fp32"
+        precision = half_precision(device) if device.startswith("cuda") else "fp32"
     return device, precision
+
+
+def half_precision(device: str | int) -> str:
+    """``bf16``, or ``fp16`` where a CUDA device has no circuits for it.
+
+    Where there is no such device, ``bf16``: whoever uses it will say what is wrong.
+    """
+    import torch
+
+    try:
+        major, _minor = torch.cuda.get_device_capability(device)
+    except (RuntimeError, AssertionError, ValueError):
+        return "bf16"
+    return "bf16" if major >= _AMPERE else "fp16"
 
 
 def spin_briefly() -> None:

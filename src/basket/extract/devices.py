@@ -13,17 +13,18 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import numpy as np
 
 from basket.cores import usable_cores
 from basket.errors import BasketError, IdentityError, UsageError
-from basket.extract.backbones.base import BackboneSpec, Streams
+from basket.extract.backbones.base import Backbone, BackboneSpec, Streams
 from basket.extract.backbones.batching import BatchSize, auto_batch_size
 from basket.extract.decode_worker import end_with_parent
 from basket.extract.forward import Embedders, Pixels, embed_pieces
@@ -240,7 +241,7 @@ def _serve(
     batch_size: int | None,
     threads: int,
 ) -> None:
-    """In a process: load the backbones, then embed whatever comes, until the parent closes."""
+    """In a process: load the backbones, then embed what comes in the lanes, until it is over."""
     # The parent decides when to stop: a scheduler's signal to the whole group must not break what
     # is being finished.
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
@@ -254,37 +255,50 @@ def _serve(
             BatchSize(batch_size) if batch_size else auto_batch_size(backbone, recipe.device)
             for backbone in backbones
         ]
+        told: object = ([backbone.spec for backbone in backbones], [size.clips for size in sizes])
     except Exception as error:  # noqa: BLE001 - told to the parent, which ends the run
-        control.send(_as_basket_error(error, recipe.device))
+        told = _as_basket_error(error, recipe.device)
+    try:
+        control.send(told)
+    except OSError:  # the parent has ended the run for another device's sake
         return
-    control.send(([backbone.spec for backbone in backbones], [size.clips for size in sizes]))
-    open_memory: dict[int, SharedBytes] = {}
+    if isinstance(told, BasketError):
+        return
+    turn = threading.Lock()
+    for lane in lanes:
+        what = (lane, backbones, sizes, recipe.device, turn)
+        threading.Thread(target=_serve_lane, args=what, name="lane").start()
+
+
+def _serve_lane(
+    lane: Connection,
+    backbones: Sequence[Backbone],
+    sizes: Sequence[BatchSize],
+    device: str,
+    turn: AbstractContextManager[object],
+) -> None:
+    """In a thread: embed what comes in one lane, until the parent closes it.
+
+    While the device computes the batch of one lane, that of the other is copied and handed over.
+    """
+    memory: SharedBytes | None = None
     while True:
-        for ready in wait([control, *lanes]):
-            if ready is control:  # nothing is sent there: it was closed
-                return
-            assert isinstance(ready, Connection)
-            try:
-                name, position, shape = ready.recv()
-            except (EOFError, OSError):
-                return
-            memory = _opened(open_memory, lanes.index(ready), name)
-            try:
-                streams = embed_pieces(backbones, sizes, position, [_array(shape, memory)])
-                answer: object = (dict(streams), [size.clips for size in sizes])
-            except Exception as error:  # noqa: BLE001 - told to the parent, which ends the run
-                answer = _as_basket_error(error, recipe.device)
-            with contextlib.suppress(OSError):  # a parent that is gone needs no answer
-                ready.send(answer)
-
-
-def _opened(open_memory: dict[int, SharedBytes], lane: int, name: str) -> SharedBytes:
-    """The memory of a lane; the parent makes a larger one where a batch needs it."""
-    if lane not in open_memory or open_memory[lane].name != name:
-        if lane in open_memory:
-            open_memory[lane].close()
-        open_memory[lane] = SharedBytes.attach(name)
-    return open_memory[lane]
+        try:
+            name, position, shape = lane.recv()
+        except (EOFError, OSError):
+            return
+        if memory is None or memory.name != name:  # larger, where a batch needed it
+            if memory is not None:
+                memory.close()
+            memory = SharedBytes.attach(name)
+        try:
+            # Nothing may keep a view of the memory: it could not be closed.
+            streams = embed_pieces(backbones, sizes, position, [_array(shape, memory)], turn=turn)
+            answer: object = (dict(streams), [size.clips for size in sizes])
+        except Exception as error:  # noqa: BLE001 - told to the parent, which ends the run
+            answer = _as_basket_error(error, device)
+        with contextlib.suppress(OSError):  # a parent that is gone needs no answer
+            lane.send(answer)
 
 
 def _as_basket_error(error: Exception, device: str) -> BasketError:

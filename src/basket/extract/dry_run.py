@@ -37,8 +37,8 @@ class Estimate:
 
     Parameters
     ----------
-    videos, already_there : int
-        To do, and done.
+    videos, already_there, failed_before : int
+        To do, done, and not tried again without ``--retry-failed``.
     sampled, unreadable : int
         Videos that were opened, and how many of those could not be.
     segments, clips, frames : int
@@ -53,6 +53,7 @@ class Estimate:
 
     videos: int
     already_there: int
+    failed_before: int
     sampled: int
     unreadable: int
     segments: int
@@ -73,6 +74,7 @@ def estimate(
     jobs: Sequence[Job],
     *,
     already_there: int,
+    failed_before: int,
     backbones: Sequence[Backbone],
     plan: SegmentPlan,
     cache: Path,
@@ -86,8 +88,8 @@ def estimate(
     ----------
     jobs : sequence of Job
         What is left to do.
-    already_there : int
-        Videos that need nothing.
+    already_there, failed_before : int
+        Videos that need nothing, and videos that failed and are not tried again.
     backbones, plan, decoder, workers, device
         As for the extraction.
     cache : Path
@@ -100,25 +102,35 @@ def estimate(
     decoded = sum(look.decoded for look in looks)
     segment_s = sum(look.decode_s for look in looks) / decoded if decoded else 0.0
     shapes = [planned_shapes(backbone.spec, plan) for backbone in backbones]
-    frames = segments * sum(shape.frames for each in shapes for shape in each)
-    forward_s = sum(
-        _embed_seconds(backbone, crops=3 if each[0].geometry.crop == "three" else 1) * len(each)
-        for backbone, each in zip(backbones, shapes, strict=True)
+    # A video may be there for one backbone and missing for another.
+    asked = [round(segments * _share_wanting(jobs, each)) for each in range(len(backbones))]
+    clips = [count * len(each) for count, each in zip(asked, shapes, strict=True)]
+    frames = sum(
+        count * sum(shape.frames for shape in each)
+        for count, each in zip(asked, shapes, strict=True)
     )
-    widths = [width for backbone in backbones for width in backbone.spec.streams.values()]
-    row_bytes = sum(widths) * 2 * len(plan.scales) + _ROW_BYTES * len(backbones)
+    forward_total_s = sum(
+        count * _embed_seconds(backbone, crops=3 if each[0].geometry.crop == "three" else 1)
+        for count, backbone, each in zip(clips, backbones, shapes, strict=True)
+        if count
+    )
+    row_bytes = [
+        sum(backbone.spec.streams.values()) * 2 * len(plan.scales) + _ROW_BYTES
+        for backbone in backbones
+    ]
     # Decoding is spread over the workers; a GPU works while they do.
-    decode_total_s, forward_total_s = segment_s * segments / workers, forward_s * segments
+    decode_total_s = segment_s * segments / workers
     shared = not device.startswith("cuda")
     return Estimate(
         videos=len(jobs),
         already_there=already_there,
+        failed_before=failed_before,
         sampled=len(looks),
         unreadable=len(looks) - len(readable),
         segments=segments,
-        clips=segments * sum(map(len, shapes)),
+        clips=sum(clips),
         frames=frames,
-        cache_bytes=segments * row_bytes,
+        cache_bytes=sum(count * each for count, each in zip(asked, row_bytes, strict=True)),
         free_bytes=shutil.disk_usage(nearest_existing(cache)).free,
         decode_s=decode_total_s,
         forward_s=forward_total_s,
@@ -126,6 +138,13 @@ def estimate(
         if shared
         else max(decode_total_s, forward_total_s),
     )
+
+
+def _share_wanting(jobs: Sequence[Job], backbone: int) -> float:
+    """Share of the jobs that a backbone has a part in."""
+    if not jobs:
+        return 0.0
+    return sum(any(each.backbone == backbone for each in job.wanted) for job in jobs) / len(jobs)
 
 
 def _spread(jobs: Sequence[Job], count: int) -> list[Job]:

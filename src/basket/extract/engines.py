@@ -113,8 +113,7 @@ def run_extraction(
             sources,
             backbones=[SpecOnly(spec) for spec in specs],
             cache=open_cache(cache, create=True),
-            # Which of several like devices a clip went through is not kept apart.
-            device=device.partition(":")[0],
+            device=device,
             embedders=embedders,
             **what,
         )

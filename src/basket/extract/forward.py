@@ -1,17 +1,20 @@
 """The forward side: batches filled across videos, embedded in a thread while decoding goes on.
 
 Clips of different videos and scales share a batch, so that a GPU is never handed the leftovers of
-one video. One thread runs the backbones (networks release the interpreter lock); at most two full
-batches wait for it, so memory does not depend on how far decoding is ahead. Where the backbones run
-elsewhere (:mod:`basket.extract.devices`), a thread waits for each batch that is there.
+one video. One thread runs the backbones (networks release the interpreter lock), two where a GPU
+does; at most two full batches wait for it, so memory does not depend on how far decoding is ahead.
+Where the backbones run elsewhere (:mod:`basket.extract.devices`), a thread waits for each batch
+that is there.
 """
 
 from __future__ import annotations
 
 import collections
 import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,9 +49,22 @@ class Embedders:
     sizes: Sequence[BatchSize]
 
 
-def embedders_here(backbones: Sequence[Backbone], sizes: Sequence[BatchSize]) -> Embedders:
-    """Backbones that run in this process, one batch at a time."""
-    return Embedders([partial(embed_pieces, backbones, sizes)], sizes)
+def embedders_here(
+    backbones: Sequence[Backbone], sizes: Sequence[BatchSize], *, at_once: int = 1
+) -> Embedders:
+    """Backbones that run in this process.
+
+    Parameters
+    ----------
+    backbones : sequence of Backbone
+    sizes : sequence of BatchSize
+    at_once : int, default=1
+        Batches under way. With two, one is put together and handed over while a device still
+        computes the one before it; on a CPU there is nothing to gain. Each backbone is called by
+        one thread at a time all the same.
+    """
+    call = partial(embed_pieces, backbones, sizes, turn=threading.Lock())
+    return Embedders([call] * at_once, sizes)
 
 
 def embed_pieces(
@@ -56,12 +72,18 @@ def embed_pieces(
     sizes: Sequence[BatchSize],
     position: int,
     pieces: Sequence[Pixels],
+    *,
+    turn: AbstractContextManager[object] | None = None,
 ) -> Streams:
-    """Embed the clips of all pieces in one go; several crops of a clip are averaged."""
+    """Embed the clips of all pieces in one go; several crops of a clip are averaged.
+
+    ``turn`` is that of :func:`.embed_in_batches`.
+    """
     pixels: Pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     clips, crops = pixels.shape[:2]
     flat = pixels.reshape(clips * crops, *pixels.shape[2:])
-    return average_crops(embed_in_batches(backbones[position], flat, sizes[position]), crops=crops)
+    streams = embed_in_batches(backbones[position], flat, sizes[position], turn=turn)
+    return average_crops(streams, crops=crops)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
-from basket.cache import FeatureCache, mixing_sentence
+from basket.cache import FeatureCache, FeatureSet, mixing_sentence
 from basket.cache.progress import Work, telling_progress
 from basket.cores import usable_cores
 from basket.errors import Interrupted
@@ -28,7 +28,13 @@ from basket.extract.decode import decoder_name
 from basket.extract.decoding import Batch, Message, Opened, Source
 from basket.extract.finished import FinishedVideos
 from basket.extract.forward import Embedders, Forward, embedders_here
-from basket.extract.planning import attempts_before, feature_set_spec, plan_jobs, replaced_videos
+from basket.extract.planning import (
+    attempts_before,
+    identities,
+    names_apart,
+    plan_jobs,
+    replaced_videos,
+)
 from basket.extract.segments import SegmentPlan
 from basket.extract.signals import stop_requested, stopping_on_signals
 from basket.extract.summary import ExtractionSummary, Progress
@@ -86,7 +92,8 @@ def extract(
     provenance : mapping, optional
         More to record beside each video (precision).
     say : callable, optional
-        Receives a warning where features of another provenance would stand beside these.
+        Receives a warning where features of another provenance would stand beside these, and
+        where videos are made again because shards are damaged.
     on_progress : callable, optional
     tell_folder : bool, default=True
         Keep a file in the feature sets that says how far this is, for ``cache status --watch``.
@@ -102,7 +109,8 @@ def extract(
     """
     decoder = decoder_name(decoder)
     start_s = time.monotonic()
-    sets = [cache.feature_set(feature_set_spec(backbone.spec, plan)) for backbone in backbones]
+    specs = [backbone.spec for backbone in backbones]
+    sets = [cache.feature_set(each) for each in identities(specs, plan)]
     jobs, failed_before = plan_jobs(
         sources,
         backbones,
@@ -113,13 +121,17 @@ def extract(
     )
     if embedders is None:
         sizes = _batch_sizes(backbones, device, given=batch_size, needed=bool(jobs))
-        embedders = embedders_here(backbones, sizes)
+        at_once = 2 if device.startswith("cuda") else 1
+        embedders = embedders_here(backbones, sizes, at_once=at_once)
     forward = Forward(embedders)
-    recorded = {**decoding_provenance(decoder), "device": device, **(provenance or {})}
+    # Which of several like devices it was changes no number: two GPUs are no mixture.
+    kind = device.partition(":")[0]
+    recorded = {**decoding_provenance(decoder), "device": kind, **(provenance or {})}
     if say is not None and jobs:
         for each in sets:
-            if warning := mixing_sentence(each, recorded):
-                say(warning)
+            for warning in (_damage_sentence(each), mixing_sentence(each, recorded)):
+                if warning:
+                    say(warning)
     finished = FinishedVideos(
         backbones,
         [each.writer() for each in sets],
@@ -156,7 +168,7 @@ def extract(
     elapsed_s = time.monotonic() - start_s
     if on_progress:
         on_progress(loop.progress())
-    names = [backbone.spec.name for backbone in backbones]
+    names = names_apart(specs, sets)
     return ExtractionSummary(
         feature_sets={name: each.name for name, each in zip(names, sets, strict=True)},
         done=finished.videos - len(finished.failed),
@@ -270,6 +282,17 @@ class _Loop:
 
     def work(self) -> Work:
         return Work(self.videos_total, self.finished.videos, len(self.finished.failed))
+
+
+def _damage_sentence(feature_set: FeatureSet) -> str:
+    """Say that damaged shards are why videos are made again; empty where there are none."""
+    damaged = feature_set.snapshot.unaccounted
+    if not damaged:
+        return ""
+    return (
+        f"{feature_set.name} has damaged shards ({len(damaged)}): their videos are made again. "
+        "basket cache verify tells what is wrong, basket cache repair sets them aside"
+    )
 
 
 def decoding_provenance(decoder: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from basket.cache import FeatureSet, FeatureSetSpec
+from basket.errors import UsageError
 from basket.extract.assembly import stream_at_scale
 from basket.extract.backbones.base import Backbone, BackboneSpec
 from basket.extract.clips import planned_shapes
@@ -48,10 +49,34 @@ def feature_set_spec(spec: BackboneSpec, plan: SegmentPlan) -> FeatureSetSpec:
     )
 
 
+def identities(specs: Sequence[BackboneSpec], plan: SegmentPlan) -> list[FeatureSetSpec]:
+    """The identity of each backbone's features.
+
+    Raises
+    ------
+    UsageError
+        Two are one and the same: every video would be embedded and stored twice.
+    """
+    found = [feature_set_spec(spec, plan) for spec in specs]
+    if len({each.digest for each in found}) < len(found):
+        names = ", ".join(spec.name for spec in specs)
+        raise UsageError(f"Two of the models ({names}) are one and the same; name each once")
+    return found
+
+
+def names_apart(specs: Sequence[BackboneSpec], sets: Sequence[FeatureSet]) -> list[str]:
+    """What to call each backbone; by its feature set, where two checkpoints have one name."""
+    names = [spec.name for spec in specs]
+    return [
+        name if names.count(name) == 1 else each.name
+        for name, each in zip(names, sets, strict=True)
+    ]
+
+
 def plan_jobs(
     sources: Sequence[Source],
     backbones: Sequence[Backbone],
-    sets: Sequence[FeatureSet],
+    sets: Sequence[FeatureSet | None],
     *,
     plan: SegmentPlan,
     retry_failed: bool,
@@ -64,8 +89,8 @@ def plan_jobs(
     sources : sequence of Source
     backbones : sequence of Backbone
         Only their ``spec`` is looked at.
-    sets : sequence of FeatureSet
-        One for each backbone; none at all, as before anything was extracted: everything is to do.
+    sets : sequence of FeatureSet or None
+        One for each backbone; None where there is none yet: everything is to do.
     plan : SegmentPlan
     retry_failed : bool
         Whether what failed before is to do, too.
@@ -81,13 +106,13 @@ def plan_jobs(
     jobs: list[Job] = []
     failed: dict[str, str] = {}
     shapes = [planned_shapes(backbone.spec, plan) for backbone in backbones]
-    failed_in = [each.failed for each in sets]
+    failed_in = [each.failed for each in sets if each is not None]
     for source in sources:
         size, mtime_ns = _stamp(source)
         content = content_of(source) if hash_sources else None
         wanted = [
             position
-            for position, each in enumerate(sets or [None] * len(backbones))
+            for position, each in enumerate(sets)
             if each is None
             or not each.is_done(
                 source.video_id, size, mtime_ns, retry_failed=retry_failed, content=content

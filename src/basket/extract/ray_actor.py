@@ -130,8 +130,8 @@ class LotExtractor:
             node=self._node,
         )
 
-    def extract(self, lot: Sequence[tuple[str, str]]) -> LotDone | None:
-        """Extract videos, ``(id, path)`` each; None where :meth:`stop` came before the end.
+    def extract(self, lot: Sequence[Source]) -> LotDone | None:
+        """Extract videos; None where :meth:`stop` came before the end.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class LotExtractor:
             setup = self._setup
             try:
                 summary = extract(
-                    [Source(video_id, Path(path)) for video_id, path in lot],
+                    lot,
                     backbones=self._backbones,
                     plan=setup.plan,
                     cache=self._cache,

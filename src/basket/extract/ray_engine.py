@@ -18,7 +18,7 @@ from basket.cache import open_cache
 from basket.cache.progress import Work, telling_progress
 from basket.errors import BasketError, IdentityError, Interrupted
 from basket.extract.decoding import Source
-from basket.extract.planning import feature_set_spec, plan_jobs
+from basket.extract.planning import identities, names_apart, plan_jobs
 from basket.extract.ray_actor import ActorDescription, ActorSetup, LotDone, LotExtractor
 from basket.extract.ray_cluster import Layout, RayCluster, connected, layout
 from basket.extract.ray_ledger import Ledger
@@ -72,7 +72,7 @@ def extract_on_ray(
         device = "cuda" if chosen.gpus else "cpu"
         setup = replace(setup, recipe=setup.recipe.on(device), workers=chosen.cpus)
         say(
-            f"Ray: {chosen.actors} actors, each with {chosen.cores}"
+            f"Ray: {chosen.actors} actor{'s' * (chosen.actors > 1)}, each with {chosen.cores}"
             + (" and a GPU" if chosen.gpus else "")
         )
         driver = _Driver(ray, setup, chosen, say, on_progress, _Totals(start_s))
@@ -190,7 +190,7 @@ class _Driver:
         if self._on_progress is not None:
             self._on_progress(self._totals.progress([]))
         totals = self._totals
-        names = [spec.name for spec in about.specs]
+        names = names_apart(about.specs, sets)
         return ExtractionSummary(
             feature_sets={name: each.name for name, each in zip(names, sets, strict=True)},
             done=totals.done,
@@ -233,7 +233,7 @@ class _Driver:
         """Open the feature sets and see what is not done; what failed before is returned."""
         cache = open_cache(self._setup.cache, create=True)
         plan = self._setup.plan
-        sets = [cache.feature_set(feature_set_spec(spec, plan)) for spec in about.specs]
+        sets = [cache.feature_set(each) for each in identities(about.specs, plan)]
         jobs, failed = plan_jobs(
             sources,
             [SpecOnly(spec) for spec in about.specs],
@@ -267,7 +267,7 @@ class _Driver:
             if actor.ready and actor.lot is None and self._lots:
                 actor.lot = self._lots.next()
                 sources = [self._ledger.jobs[name].source for name in actor.lot.video_ids]
-                self._ask("extract", actor, [(each.video_id, str(each.path)) for each in sources])
+                self._ask("extract", actor, sources)
 
     def _hear(self) -> None:
         """Take what has come back; waits a moment where nothing has."""

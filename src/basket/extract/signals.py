@@ -37,6 +37,26 @@ def stopping_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGUSR1 interrupt at once, as Ctrl-C does.
+
+    For the minutes before :func:`stopping_on_signals`, when weights are fetched and loaded: nothing
+    is finished that would have to be committed, but a scheduler must be told by the exit code that
+    the work goes on. Only the main thread can install handlers; elsewhere this changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [number for number in _SIGNALS if number != signal.SIGINT]
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def stop_requested() -> bool:
     """Whether a signal arrived since the block of :func:`stopping_on_signals` began."""
     return _stop.is_set()
@@ -45,6 +65,10 @@ def stop_requested() -> bool:
 def request_stop() -> None:
     """Set the flag as a signal would; for a process whose signals belong to somebody else."""
     _stop.set()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _request_stop(number: int, _frame: FrameType | None) -> None:

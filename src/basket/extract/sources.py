@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from basket.cache.rows import fault_of_video_id
 from basket.dataset import (
     N_LEVELS,
     find_basket,
@@ -20,8 +21,8 @@ from basket.dataset import (
 from basket.errors import LabelError, NotThereError, UsageError
 from basket.extract.decoding import Source
 
-#: What Python makes of the bytes of a file name that are not UTF-8.
-_NOT_TEXT = re.compile("[\udc80-\udcff]")
+#: What no id may hold: bytes that are not UTF-8, as Python has them; control characters; backslash.
+_UNFIT = re.compile("[\udc80-\udcff\x00-\x1f\x7f\\\\]")
 
 
 def find_sources(
@@ -73,12 +74,20 @@ def find_sources(
 def source_named(root: Path, name: str) -> Source:
     """A video of that name; one that cannot be taken costs itself alone.
 
-    A link may lead out of the root, and where files have come from another system their names may
-    not be text, which neither HDF5 nor a CSV file can hold.
+    A link may lead out of the root, and a file may have a name that no row of a cache can: what is
+    not text (names from another system), control characters, backslashes.
+
+    Raises
+    ------
+    UsageError
+        No row can be called so, or nearly so: better said now than when features are committed.
     """
-    readable = _NOT_TEXT.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
-    if readable != name:
-        return Source(readable, root / name, refused="its name is not valid UTF-8; rename the file")
+    if fault := fault_of_video_id(name):
+        readable = _UNFIT.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
+        if fault_of_video_id(readable):
+            raise UsageError(f"{name!r} cannot be the id of a video: {fault}; rename the file")
+        reason = f"its name cannot be the id of a video: {fault}; rename the file"
+        return Source(readable, root / name, refused=reason)
     try:
         return Source(name, resolve_video(root, name))
     except LabelError as error:
@@ -134,6 +143,8 @@ def share_of(sources: list[Source], shard: tuple[int, int] | None) -> list[Sourc
     if shard is None:
         return sources
     index, parts = shard
+    if parts < 1:
+        raise UsageError(f"--shard I/N needs at least one part, got {index}/{parts}")
     if not 0 <= index < parts:
         raise UsageError(f"--shard I/N counts from 0: I must be 0 to {parts - 1}, got {index}")
     return [source for source in sources if _bucket(source.video_id, parts) == index]

@@ -351,14 +351,15 @@ class _Pool:
         assert error is not None
         exit_code = getattr(error, "exitcode", None)
         if exit_code is None:
-            raise error  # not a death: a mistake of ours in the worker
-        is_mute = task.connection is None
+            raise error  # not a death: a package is missing, or a mistake of ours in the worker
+        is_mute, is_told_to = task.connection is None, exit_code == -signal.SIGTERM
         self._mute_deaths += is_mute
-        if is_mute and (not self._pool_has_spoken or self._mute_deaths > _MUTE_DEATHS):
+        stillborn = not self._pool_has_spoken and not is_told_to
+        if is_mute and not stop_requested() and (stillborn or self._mute_deaths > _MUTE_DEATHS):
             raise _ended_before_it_began(exit_code)
-        if is_mute or exit_code == -signal.SIGTERM:
-            # Somebody ended the process (a scheduler ends the whole group), or it had not yet
-            # looked at the video: not the video's fault.
+        if is_mute or is_told_to or stop_requested():
+            # Somebody ended the process (a scheduler's signal goes to the whole group), or it had
+            # not yet looked at the video: not the video's fault.
             self._attempts.withdraw(task.job.source.video_id)
             todo.append(task.job)
             return
@@ -392,6 +393,8 @@ class _Pool:
         until_s = time.monotonic() + _FIRST_WORDS_S
         while time.monotonic() < until_s:  # what the old ones still said, and which of them ended
             yield from self._messages()
+        if stop_requested():
+            return
         if not self._pool_has_spoken:
             raise _ended_before_it_began()
         self._pool_has_spoken = False

@@ -110,41 +110,43 @@ def extract_features(
         are in the summary.
     """
     from basket.extract.engines import run_extraction
+    from basket.extract.signals import interrupted_by_signals
     from basket.extract.workers import WorkerLimits
 
-    sources, recipe = _prepare(
-        videos,
-        labels=labels,
-        video_root=video_root,
-        models=models,
-        weights=weights,
-        revision=revision,
-        streams=streams,
-        prompts=prompts,
-        device=device,
-        precision=precision,
-        shard=shard,
-        limit=limit,
-        n_levels=n_levels,
-        say=say,
-    )
-    return run_extraction(
-        sources,
-        recipe=recipe,
-        plan=plan or _dense_plan(),
-        cache=Path(cache),
-        engine=engine,
-        ray_address=ray_address,
-        actors=actors,
-        decoder=decoder,
-        workers=workers,
-        limits=WorkerLimits(timeout_s=timeout_s),
-        batch_size=batch_size,
-        retry_failed=retry_failed,
-        hash_sources=hash_sources,
-        say=say,
-        on_progress=on_progress,
-    )
+    with interrupted_by_signals():
+        sources, recipe = _prepare(
+            videos,
+            labels=labels,
+            video_root=video_root,
+            models=models,
+            weights=weights,
+            revision=revision,
+            streams=streams,
+            prompts=prompts,
+            device=device,
+            precision=precision,
+            shard=shard,
+            limit=limit,
+            n_levels=n_levels,
+            say=say,
+        )
+        return run_extraction(
+            sources,
+            recipe=recipe,
+            plan=plan or _dense_plan(),
+            cache=Path(cache),
+            engine=engine,
+            ray_address=ray_address,
+            actors=actors,
+            decoder=decoder,
+            workers=workers,
+            limits=WorkerLimits(timeout_s=timeout_s),
+            batch_size=batch_size,
+            retry_failed=retry_failed,
+            hash_sources=hash_sources,
+            say=say,
+            on_progress=on_progress,
+        )
 
 
 def estimate_extraction(
@@ -168,35 +170,35 @@ def estimate_extraction(
         Every other argument of :func:`extract_features` that says what to extract.
     """
     from basket.cache import open_cache
+    from basket.cache.store import CACHE_FILE, refuse_no_place_for_a_cache
     from basket.cores import usable_cores
     from basket.extract.device import choose_device
     from basket.extract.devices import device_list
     from basket.extract.dry_run import estimate
-    from basket.extract.planning import feature_set_spec, plan_jobs
+    from basket.extract.planning import identities, plan_jobs
 
     sources, recipe = _prepare(videos, **what)
     device, precision = choose_device(device_list(recipe.device)[0], recipe.precision)
     backbones = replace(recipe, device=device, precision=precision).load()
     plan = plan or _dense_plan()
-    specs = [feature_set_spec(backbone.spec, plan) for backbone in backbones]
-    sets = []
-    if (Path(cache) / "cache.json").exists():
+    refuse_no_place_for_a_cache(Path(cache))
+    by_digest = {}
+    if (Path(cache) / CACHE_FILE).exists():
         opened = open_cache(cache)
         by_digest = {opened[name].spec.digest: opened[name] for name in opened.feature_sets}
-        sets = [by_digest[spec.digest] for spec in specs if spec.digest in by_digest]
-    if len(sets) < len(specs):
-        sets = []  # a new feature set: everything is to do
-    jobs, _ = plan_jobs(
+    specs = identities([backbone.spec for backbone in backbones], plan)
+    jobs, failed_before = plan_jobs(
         sources,
         backbones,
-        sets,
+        [by_digest.get(spec.digest) for spec in specs],
         plan=plan,
         retry_failed=retry_failed,
         hash_sources=hash_sources,
     )
     return estimate(
         jobs,
-        already_there=len(sources) - len(jobs),
+        already_there=len(sources) - len(jobs) - len(failed_before),
+        failed_before=len(failed_before),
         backbones=backbones,
         plan=plan,
         cache=Path(cache),

@@ -65,6 +65,21 @@ def test_out_of_memory_halves_and_is_remembered(kind, loaded, make_clips):
     assert size.halvings == [8, 4]
 
 
+def test_a_size_that_another_thread_has_halved_is_not_halved_again(loaded, make_clips):
+    backbone, size = loaded("videomae"), BatchSize(8)
+    tight = Tight(backbone, fits=4)
+    begun = tight.embed
+
+    def halved_meanwhile(batch):
+        if not size.halvings:
+            size.halve("videomae")
+        return begun(batch)
+
+    tight.embed = halved_meanwhile
+    embed_in_batches(tight, make_clips(backbone.spec, 8), size)
+    assert (size.clips, size.halvings) == (4, [8])
+
+
 @pytest.mark.parametrize("kind", [Tight, TightAhead])
 def test_memory_that_runs_out_later_loses_no_row(kind, loaded, make_clips):
     backbone = loaded("videomae")
@@ -92,10 +107,13 @@ def test_one_clip_that_does_not_fit_is_an_error_in_one_sentence(loaded, make_cli
 def test_memory_of_a_cpu_counts_too_and_other_errors_do_not(loaded, make_clips):
     backbone = loaded("videomae")
     clips = make_clips(backbone.spec, 2)
-    cpu = Tight(backbone, fits=1, words="DefaultCPUAllocator: can't allocate memory: you tried")
-    size = BatchSize(2)
-    embed_in_batches(cpu, clips, size)
-    assert size.halvings == [2]
+    for words in (
+        "DefaultCPUAllocator: can't allocate memory: you tried",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ):
+        size = BatchSize(2)
+        embed_in_batches(Tight(backbone, fits=1, words=words), clips, size)
+        assert size.halvings == [2]
     broken = Tight(backbone, fits=1, words="CUDA error: an illegal memory access")
     with pytest.raises(RuntimeError, match="illegal"):
         embed_in_batches(broken, clips, 2)
@@ -111,6 +129,15 @@ def test_no_clips_give_empty_matrices(loaded, make_clips):
 def test_without_a_gpu_batches_are_small(loaded):
     assert auto_batch_size(loaded("videomae"), "cpu").clips == 8
     assert auto_batch_size(load_backbone("motion"), "cuda").clips == 8
+
+
+def test_a_gpu_that_holds_no_two_clips_is_given_them_one_by_one(loaded, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 10**9)
+    tight = TightAhead(loaded("videomae"), fits=1)
+    assert auto_batch_size(tight, "cuda:0").clips == 1
 
 
 @pytest.mark.parametrize(("free_gb", "clips"), [(100, 32), (2, 10), (0.01, 1)])

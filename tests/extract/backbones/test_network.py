@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from basket.dataset.prompts import default_bank
-from basket.extract.backbones import BACKBONES, load_backbone, loading, network
+from basket.errors import BasketError, UsageError
+from basket.extract.backbones import BACKBONES, load_backbone, loading, network, opening
+from basket.extract.backbones.random_networks import BUILDERS
+from basket.extract.device import choose_device
 
 STREAMS = ("pooled", "layers:-1,-2", "tubelets")
 
@@ -33,6 +37,24 @@ def test_float32_is_not_rounded_to_tf32_while_a_network_runs(loaded, make_clips,
         assert torch.backends.cudnn.allow_tf32 is True
 
 
+@pytest.mark.parametrize(
+    ("capability", "chosen"), [((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16")]
+)
+def test_auto_takes_the_half_precision_that_a_gpu_has_circuits_for(monkeypatch, capability, chosen):
+    import torch
+
+    asked = []
+
+    def get_device_capability(device):
+        asked.append(device)
+        return capability
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", get_device_capability)
+    assert choose_device("cuda:1", "auto") == ("cuda:1", chosen)
+    assert asked == ["cuda:1"]
+    assert choose_device("cuda:1", "bf16") == ("cuda:1", "bf16")
+
+
 def test_attention_is_scaled_dot_product_where_transformers_has_it(loaded):
     for family in ("videomae", "vjepa2", "vivit", "clip", "siglip2", "dinov2"):
         assert loaded(family)._network.config._attn_implementation == "sdpa"
@@ -46,6 +68,60 @@ def test_begun_work_gives_what_embedding_gives(loaded, make_clips):
     for begun, clips in ((later, other), (pending, one)):
         for name, values in begun.result().items():
             np.testing.assert_array_equal(values, backbone.embed(clips)[name])
+
+
+def tensors_beside_parameters(module):
+    """Tensors that ``module.to`` does not move: plain attributes of any of its parts."""
+    return [value for part in module.modules() for value in vars(part).values() if is_tensor(value)]
+
+
+def is_tensor(value):
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_a_network_runs_wholly_on_another_device_in_every_precision(
+    family, precision, checkpoints, make_clips, monkeypatch
+):
+    import torch
+
+    # It has no memory, but refuses what lies elsewhere or is of another type, as a GPU does.
+    elsewhere = torch.device("meta"), getattr(torch, precision)
+    monkeypatch.setattr(opening, "resolve_device", lambda *_: elsewhere)
+    streams = ("pooled", "prompts") if family == "xclip" else STREAMS
+    backbone = load_backbone(family, weights=checkpoints[family], streams=streams)
+    networks = [each for each in vars(backbone).values() if isinstance(each, torch.nn.Module)]
+    assert networks
+    for network_ in networks:
+        kept = [*network_.parameters(), *network_.buffers(), *tensors_beside_parameters(network_)]
+        assert {each.device.type for each in kept} == {"meta"}
+    with torch.inference_mode():
+        found = backbone._forward(backbone._pixels(make_clips(backbone.spec, 2)))
+    assert {name: tuple(each.shape) for name, each in found.items()} == {
+        name: (2, width) for name, width in backbone.spec.streams.items()
+    }
+    assert {each.device.type for each in found.values()} == {"meta"}
+
+
+def test_only_cuda_copies_without_waiting(loaded, make_clips, monkeypatch):
+    """Elsewhere nothing would say when a copy has arrived, and it might be read before."""
+    import torch
+
+    asked = []
+    to = torch.Tensor.to
+
+    def spying(tensor, *args, **options):
+        asked.append(options.get("non_blocking", False))
+        return to(tensor, *args, **options)
+
+    backbone = loaded("videomae")
+    monkeypatch.setattr(torch.Tensor, "to", spying)
+    backbone.embed(make_clips(backbone.spec, 1))
+    assert asked
+    assert not any(asked)
 
 
 @pytest.mark.parametrize("family", ["videomae", "xclip", "timesformer", "siglip2"])
@@ -87,14 +163,38 @@ def test_a_third_party_need_not_know_our_options(monkeypatch):
 
 def test_prompts_are_passed_on_to_third_parties_that_are_asked_for_them(monkeypatch):
     given = {}
+    theirs = SimpleNamespace(spec=SimpleNamespace(streams={"prompts": 2}))
     monkeypatch.setattr(BACKBONES, "_third_parties", {"theirs": "some.module:load"})
     monkeypatch.setattr(
         type(loading.BACKBONES),
         "__getitem__",
-        lambda self, name: lambda checkpoint, **options: given.update(options),
+        lambda self, name: lambda checkpoint, **options: given.update(options) or theirs,
     )
     load_backbone("theirs", prompts=default_bank(), streams=("prompts",), compile=True)
     assert given["prompts"] is default_bank() and given["compile"] is True
+
+
+def test_weights_that_do_not_fit_into_a_device_are_a_sentence(checkpoints, monkeypatch):
+    import torch
+
+    def full(*_args, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(BasketError, match="weights of clip do not fit into the free memory of cpu"):
+        load_backbone("clip", weights=checkpoints["clip"])
+
+
+@pytest.mark.parametrize("asked", ["layers:-1", "tubelets", "colour"])
+def test_streams_that_a_third_party_passes_over_are_told(monkeypatch, asked):
+    theirs = SimpleNamespace(spec=SimpleNamespace(streams={"pooled": 2}))
+    monkeypatch.setattr(BACKBONES, "_third_parties", {"theirs": "some.module:load"})
+    monkeypatch.setattr(
+        type(loading.BACKBONES), "__getitem__", lambda self, name: lambda *_, **__: theirs
+    )
+    assert load_backbone("theirs") is theirs
+    with pytest.raises(UsageError, match=rf"theirs has no stream '{asked}'; it offers 'pooled'"):
+        load_backbone("theirs", streams=("pooled", asked))
 
 
 @pytest.mark.parametrize("given", ["", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,8 @@ _SMALLEST, _LARGEST = 8, 256
 #: Of the free memory; the rest is for the decoder, other backbones and fragmentation.
 _SHARE = 0.5
 
-_NO_MEMORY = ("out of memory", "can't allocate memory")
+#: What torch says, on CUDA and on a CPU, and what cuBLAS and cuDNN say through it.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 
 
 @dataclass
@@ -56,7 +60,11 @@ class BatchSize:
 
 
 def embed_in_batches(
-    backbone: Backbone, clips: Clips, batch_size: int | BatchSize
+    backbone: Backbone,
+    clips: Clips,
+    batch_size: int | BatchSize,
+    *,
+    turn: AbstractContextManager[object] | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Embed any number of clips, a batch at a time.
 
@@ -66,6 +74,9 @@ def embed_in_batches(
     clips : ndarray, uint8, (N, T, H, W, 3)
     batch_size : int or BatchSize
         Clips per call. A :class:`BatchSize` remembers what fitted, for the next call.
+    turn : context manager, optional
+        Held while the backbone is handed a batch, but not while that is waited for: with a lock,
+        several threads may embed with one backbone.
 
     Returns
     -------
@@ -89,12 +100,14 @@ def embed_in_batches(
     start = 0
     while start < len(clips) or not done:
         batch = clips[start : start + size.clips]
-        begun = _within_memory(begin or backbone.embed, batch)
+        with turn or nullcontext():
+            begun = _within_memory(begin or backbone.embed, batch)
         if begun is None:
             if ahead is not None:
                 done.append(ahead.result())
                 ahead = None
-            size.halve(backbone.spec.name)
+            if len(batch) <= size.clips:  # else another thread has halved it meanwhile
+                size.halve(backbone.spec.name)
             continue
         start += len(batch)
         if begin is None:
@@ -128,7 +141,9 @@ def auto_batch_size(backbone: Backbone, device: str) -> BatchSize:
     import torch
 
     wanted = worthwhile_batch(backbone.spec.tflop_per_clip)
-    bytes_per_clip = _measure_clip(backbone, device)
+    bytes_per_clip = _within_memory(partial(_measure_clip, backbone), device)
+    if bytes_per_clip is None:  # not even two clips at once
+        return BatchSize(1)
     free_bytes, _total = torch.cuda.mem_get_info(device)
     fits = int(_SHARE * free_bytes / max(1, bytes_per_clip))
     return BatchSize(max(1, min(wanted, fits)))
@@ -165,20 +180,23 @@ def _measure_clip(backbone: Backbone, device: str) -> int:
     return int(peaks[1] - peaks[0])
 
 
-def _within_memory(call: Any, batch: Clips) -> Any:
+def _within_memory(call: Callable[[Any], Any], argument: Any) -> Any:
     """What the call returns; None where the device ran out of memory."""
     try:
-        return call(batch)
+        return call(argument)
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     # Outside the handler: the traceback, and every tensor it holds, is gone by now.
     _release()
     return None
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return any(words in str(error).lower() for words in _NO_MEMORY)
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of the host or of a device."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error).lower() for words in _NO_MEMORY
+    )
 
 
 def _release() -> None:

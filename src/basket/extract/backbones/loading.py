@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from basket.errors import UsageError
+from basket.errors import BasketError, UsageError
 from basket.extract.backbones.base import Backbone
+from basket.extract.backbones.batching import is_out_of_memory
 from basket.extract.backbones.catalogue import BACKBONES, resolve
+from basket.extract.backbones.streams import refuse_left_out
 from basket.extract.device import spin_briefly
 from basket.registry import nearest
 
@@ -57,6 +59,8 @@ def load_backbone(
         An unknown name, device, precision or stream.
     WeightsError
         The weights are missing, damaged, incomplete or of another kind.
+    BasketError
+        They do not fit into the device's memory.
 
     Examples
     --------
@@ -77,7 +81,18 @@ def load_backbone(
         options["prompts"] = prompts
     if compile and checkpoint.family != "motion":
         options["compile"] = True
-    backbone: Backbone = BACKBONES[checkpoint.family](checkpoint, **options)
+    loader = BACKBONES[checkpoint.family]
+    try:
+        backbone: Backbone = loader(checkpoint, **options)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise BasketError(
+            f"the weights of {name} do not fit into the free memory of {device}; free memory there "
+            "(does another process hold it?), use a smaller model, or another --device"
+        ) from error
+    if tuple(streams) != ("pooled",):  # what it gives when nothing was said is its own affair
+        refuse_left_out(streams, backbone.spec.streams, model=name)
     return backbone
 
 

@@ -223,14 +223,16 @@ class NetworkBackbone:
         if not len(clips):
             widths = self._spec.streams.items()
             return Pending({name: torch.empty((0, width)) for name, width in widths})
+        is_cuda = self._device.type == "cuda"
         with torch.inference_mode(), _exact_float32(self._dtype == torch.float32):
             streams = self._forward(self._pixels(clips))
-            # Copies into pinned memory do not block; the event says when they have arrived.
+            # On CUDA, copies into pinned memory do not block; the event says when they have
+            # arrived. Other devices have no such event here: their copies are waited for.
             home = {
-                name: streams[name].float().to("cpu", non_blocking=True)
+                name: streams[name].float().to("cpu", non_blocking=is_cuda)
                 for name in self._spec.streams
             }
-        if self._device.type != "cuda":
+        if not is_cuda:
             return Pending(home)
         return Pending(home, torch.cuda.current_stream(self._device).record_event())
 
@@ -240,9 +242,10 @@ class NetworkBackbone:
 
         # A read-only array (shared memory) is copied: torch cannot hold one.
         pixels = torch.from_numpy(np.require(clips, requirements=["C", "W"]))
-        if self._device.type == "cuda":
+        is_cuda = self._device.type == "cuda"
+        if is_cuda:
             pixels = pixels.pin_memory()
-        pixels = pixels.to(self._device, non_blocking=True)
+        pixels = pixels.to(self._device, non_blocking=is_cuda)
         normal = (pixels.float() * self._rescale - self._mean) / self._std
         return normal.permute(0, 1, 4, 2, 3).to(self._dtype)
 

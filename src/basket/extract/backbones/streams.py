@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from basket.errors import UsageError
 from basket.registry import nearest
@@ -104,6 +104,33 @@ def expand_streams(
     if not names:
         raise UsageError(f"no stream was asked of {model}; ask for 'pooled'")
     return tuple(dict.fromkeys(names))
+
+
+def refuse_left_out(requested: Sequence[str], given: Collection[str], *, model: str) -> None:
+    """Refuse a backbone that passed over a stream it was asked for, as a third party's may.
+
+    Parameters
+    ----------
+    requested : sequence of str
+        As for :func:`expand_streams`.
+    given : collection of str
+        Names of the streams it has.
+    model : str
+        For messages.
+
+    Raises
+    ------
+    UsageError
+    """
+    kinds = {"layers": layer_index, "tubelets": tubelet_index}
+    for asked in requested:
+        kind = kinds.get(asked.partition(":")[0])
+        there = asked in given or (
+            kind is not None and any(kind(name) is not None for name in given)
+        )
+        if not there and not asked.startswith("-"):  # the rest of a list of layers
+            offers = ", ".join(map(repr, given))
+            raise UsageError(f"{model} has no stream {asked!r}; it offers {offers}")
 
 
 def layer_index(name: str) -> int | None:

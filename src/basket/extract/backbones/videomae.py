@@ -33,6 +33,12 @@ class VideoMAE(TokenBackbone):
 
     def __init__(self, encoder: Any, fc_norm: Any, **options: Any) -> None:
         super().__init__(encoder, blocks=encoder.encoder.layer, **options)
+        # A plain attribute, which moving the network leaves on the host: every batch would fetch it
+        # anew and wait for all work before it.
+        embeddings = encoder.embeddings
+        embeddings.position_embeddings = embeddings.position_embeddings.to(
+            self._device, self._dtype
+        )
         self._fc_norm = None if fc_norm is None else fc_norm.to(self._device).float()
 
     def _finish(self, mean: torch.Tensor) -> torch.Tensor:

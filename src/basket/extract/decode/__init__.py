@@ -22,7 +22,8 @@ def decoder_name(choice: str) -> str:
     Raises
     ------
     UsageError
-        No such decoder.
+        No such decoder, or one that cannot be imported: said here in a sentence, rather than by
+        every decode process.
 
     Examples
     --------
@@ -33,6 +34,7 @@ def decoder_name(choice: str) -> str:
         return "pyav"
     if choice not in DECODERS:
         raise UsageError(f"unknown decoder {choice!r}. Known: auto, {', '.join(DECODERS)}")
+    DECODERS[choice]
     return choice
 
 
