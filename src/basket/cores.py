@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 
 def usable_cores() -> int:
-    """Cores this process may run on: fewer than there are under SLURM or in a container."""
-    try:
-        return max(1, len(os.sched_getaffinity(0)))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+    """Cores this process may run on, which can be fewer than there are.
+
+    A scheduler may bind it to some (affinity), a container may be given a share of their time
+    (``docker --cpus 2``, a limit in Kubernetes), a person may set ``LOKY_MAX_CPU_COUNT``. More
+    processes than that would only take turns.
+    """
+    import joblib
+
+    return int(joblib.cpu_count())
