@@ -119,18 +119,18 @@ def in_words(found: dict[str, Any]) -> str:
     )
 
 
-def cosine_on_cpu(gain: float) -> list[dict[str, Any]]:
+def cosine_on_cpu(gain: float, given: Path | None) -> list[dict[str, Any]]:
     """The same networks in bf16 on a CPU, which basket itself refuses because it may be slow."""
     results = []
-    for size, sizes in SIZES.items():
+    for size, sizes in {"given": {}}.items() if given else SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            weights = make_weights(Path(folder) / size, sizes, gain)
+            weights = given or make_weights(Path(folder) / size, sizes, gain)
             exact = load_backbone("videomae", weights=weights, device="cpu")
             with mock.patch.object(opening, "resolve_device", lambda *_: (CPU, torch.bfloat16)):
                 half = load_backbone("videomae", weights=weights, device="cpu")
         clips = natural_clips(exact.spec, 8)
         one, other = (each.embed(clips)["pooled"] for each in (half, exact))
-        found = {"model": f"videomae-{size}", "gain": gain, **cosines(one, other)}
+        found = {"model": str(given or f"videomae-{size}"), "gain": gain, **cosines(one, other)}
         results.append(found)
         print(f"{found['model']}, weights times {gain:g}, on a CPU: {in_words(found)}", flush=True)
     return results
@@ -177,13 +177,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="tiny networks on a CPU")
     parser.add_argument("--cosine-on-cpu", action="store_true", help="nothing else, no GPU")
+    parser.add_argument("--weights", type=Path, help="with --cosine-on-cpu: your own VideoMAE")
     parser.add_argument("--gain", type=float, default=1.0, help="multiplies the blocks' weights")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     parser.add_argument("--batch-size", type=int, default=0, help="default: automatic")
     parser.add_argument("--repeats", type=int, default=10)
     options = parser.parse_args()
     if options.cosine_on_cpu:
-        print(json.dumps({"results": cosine_on_cpu(options.gain)}))
+        print(json.dumps({"results": cosine_on_cpu(options.gain, options.weights)}))
         return 0
     if not options.smoke and not torch.cuda.is_available():
         print("no CUDA device here; --smoke checks that the script runs", file=sys.stderr)
