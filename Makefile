@@ -38,7 +38,7 @@ bench: $(READY)  ## the measurements that need no GPU, each as a ratio from one 
 	@for script in $$(grep -lE '^# bench: cpu' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 soak: $(READY)  ## the long versions of the crash and corruption tests
-	$(BIN)/python -m pytest -m soak --timeout 0 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m soak --timeout 0 -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
 clean:  ## remove the environment and caches (never data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
