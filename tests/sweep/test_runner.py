@@ -514,7 +514,7 @@ OPTUNA = Space(
 )
 
 
-def test_optuna_tries_as_many_as_it_may_and_continues_where_it_was(court, tmp_path):
+def test_optuna_tries_as_many_as_it_may_and_continues_where_it_was(court, tmp_path, recwarn):
     pytest.importorskip("optuna")
     first = run_sweep(OPTUNA, out=tmp_path, **court.files)
     assert (first.board.n_tried, first.n_computed) == (3, 3)
@@ -522,6 +522,7 @@ def test_optuna_tries_as_many_as_it_may_and_continues_where_it_was(court, tmp_pa
     more = replace(OPTUNA, search=Search("optuna", budget=6))
     found = run_sweep(more, out=tmp_path, **court.files)
     assert (found.board.n_tried, found.n_computed) == (6, 3)
+    assert not list(recwarn)
 
 
 def test_optuna_ends_where_there_is_nothing_left_to_try(court, tmp_path):

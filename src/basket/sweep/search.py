@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -157,9 +158,12 @@ def _study(space: Space, folder: Path, data: str) -> tuple[Any, Any, Any]:
     )
     # A sampler that began again at the same seed would propose what it has proposed before.
     state = np.random.SeedSequence([space.search.seed, len(study.get_trials(deepcopy=False))])
-    study.sampler = optuna.samplers.TPESampler(
-        seed=int(state.generate_state(1)[0]), multivariate=True, group=True
-    )
+    with warnings.catch_warnings():
+        # Heads have parameters of their own, which only this option models together.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.sampler = optuna.samplers.TPESampler(
+            seed=int(state.generate_state(1)[0]), multivariate=True, group=True
+        )
     return study, optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
 
 
