@@ -30,7 +30,9 @@ class SharedBytes:
         The bytes themselves, for ``numpy.ndarray(..., buffer=...)``.
     """
 
-    def __init__(self, name: str, buf: mmap.mmap | memoryview, held: int | SharedMemory) -> None:
+    def __init__(
+        self, name: str, buf: mmap.mmap | memoryview, held: int | SharedMemory | None
+    ) -> None:
         self.name, self.buf, self.size = name, buf, len(buf)
         self._held = held
         self._creator = False
@@ -51,10 +53,15 @@ class SharedBytes:
         """
         if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
             descriptor = os.memfd_create("basket")
-            os.truncate(descriptor, size)
+            try:
+                os.truncate(descriptor, size)
+                mapped = mmap.mmap(descriptor, size)
+            except OSError:
+                os.close(descriptor)
+                raise
             # The number of a descriptor is used again after it was closed: a name must not be.
             name = f"/proc/{os.getpid()}/fd/{descriptor}:{next(_numbers)}"
-            block = cls(name, mmap.mmap(descriptor, size), descriptor)
+            block = cls(name, mapped, descriptor)
         else:
             memory = SharedMemory(create=True, size=size)
             block = cls(memory.name, _bytes_of(memory), memory)
@@ -79,7 +86,10 @@ class SharedBytes:
             memory = SharedMemory(name)
             return cls(name, _bytes_of(memory), memory)
         descriptor = os.open(name.rpartition(":")[0], os.O_RDWR | os.O_CLOEXEC)
-        return cls(name, mmap.mmap(descriptor, 0), descriptor)
+        try:  # the mapping has a descriptor of its own, and each counts against a limit
+            return cls(name, mmap.mmap(descriptor, 0), None)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Let go of it; the creator's end also ends the name.
@@ -96,7 +106,8 @@ class SharedBytes:
         else:
             assert isinstance(self.buf, mmap.mmap)
             self.buf.close()
-            os.close(self._held)
+            if self._held is not None:
+                os.close(self._held)
 
 
 def _bytes_of(memory: SharedMemory) -> memoryview:
