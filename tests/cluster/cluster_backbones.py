@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -85,6 +86,14 @@ class TwoUnderWay(TellsProcess):
 
     def embed(self, clips):
         return self.begin(clips).result()
+
+
+class ComputesInThreads(TellsProcess):
+    """Brings a thread pool of its own, as ``torch.compile`` does at the first batch."""
+
+    def embed(self, clips):
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(super().embed, clips).result()
 
 
 class FailsToEmbed(TellsProcess):

@@ -1,8 +1,12 @@
 """Several devices: the same features as one, and errors of a device are told once."""
 
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +15,7 @@ import pytest
 from basket.cache import open_cache
 from basket.errors import BasketError, IdentityError, UsageError, WeightsError
 from basket.extract.backbones.batching import BatchSize
-from basket.extract.devices import device_list, forward_processes
+from basket.extract.devices import _serve_lane, device_list, forward_processes
 from basket.extract.engines import run_extraction
 from basket.extract.forward import embedders_here
 from basket.extract.recipe import BackboneRecipe
@@ -94,6 +98,25 @@ def test_a_device_is_handed_a_batch_while_it_computes_the_one_before(decoders_an
         assert rows(embedders).tolist() == [[1.0]] * 4
     here = embedders_here(recipe.load(), [BatchSize(2)], at_once=2)
     assert rows(here).tolist() == [[1.0]] * 4
+
+
+def test_a_backbone_may_start_threads_in_a_forward_process(decoders_and_backbones):
+    recipe = BackboneRecipe(("cluster_backbones:ComputesInThreads",))
+    clips = np.zeros((2, 1, 2, 8, 8, 3), np.uint8)
+    with forward_processes(recipe, ["cpu"], batch_size=2) as (_, embedders):
+        time.sleep(0.5)  # its first thread has nothing left to do by now
+        assert embedders.calls[0](0, [clips])["pooled"].shape == (2, 1)
+
+
+def test_memory_that_cannot_be_reached_is_told_to_who_waits_for_the_answer():
+    ours, theirs = multiprocessing.Pipe()
+    lane = threading.Thread(target=_serve_lane, args=(theirs, [], [], "cuda:1", nullcontext()))
+    lane.start()
+    ours.send(("/proc/self/fd/no-such-number:0", 0, (1, 1, 2, 8, 8, 3)))
+    assert ours.poll(30)
+    assert "forward process on cuda:1 failed: FileNotFoundError" in str(ours.recv())
+    ours.close()
+    lane.join()
 
 
 def test_backbones_that_cannot_be_loaded_are_told_as_here(decoders_and_backbones):

@@ -265,9 +265,14 @@ def _serve(
     if isinstance(told, BasketError):
         return
     turn = threading.Lock()
-    for lane in lanes:
-        what = (lane, backbones, sizes, recipe.device, turn)
-        threading.Thread(target=_serve_lane, args=what, name="lane").start()
+    threads = [
+        threading.Thread(target=_serve_lane, args=(lane, backbones, sizes, recipe.device, turn))
+        for lane in lanes
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:  # once this thread is over, Python lets nobody start thread pools
+        thread.join()
 
 
 def _serve_lane(
@@ -287,11 +292,11 @@ def _serve_lane(
             name, position, shape = lane.recv()
         except (EOFError, OSError):
             return
-        if memory is None or memory.name != name:  # larger, where a batch needed it
-            if memory is not None:
-                memory.close()
-            memory = SharedBytes.attach(name)
         try:
+            if memory is None or memory.name != name:  # larger, where a batch needed it
+                if memory is not None:
+                    memory.close()
+                memory = SharedBytes.attach(name)
             # Nothing may keep a view of the memory: it could not be closed.
             streams = embed_pieces(backbones, sizes, position, [_array(shape, memory)], turn=turn)
             answer: object = (dict(streams), [size.clips for size in sizes])
