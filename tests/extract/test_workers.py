@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.connection import Listener
 from pathlib import Path
@@ -125,6 +126,23 @@ def test_a_process_that_dies_while_it_introduces_itself_silences_no_other(
     summary, _features = run_odd(tmp_path, good, motion)
     assert len(calls) > 1
     assert (summary.done, summary.failed) == (4, {})
+
+
+def test_nobody_waits_for_calls_once_a_run_has_ended(tmp_path, good, motion):
+    # A Ray actor extracts thousands of lots in one process.
+    run_odd(tmp_path, good, motion)
+    assert "accept-workers" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_note_that_cannot_be_removed_ends_the_run_instead_of_losing_the_video(
+    tmp_path, good, motion, monkeypatch
+):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Attempts, "end", refuse)
+    with pytest.raises(PermissionError):
+        run_odd(tmp_path, good, motion)
 
 
 def test_a_worker_killed_before_it_looked_at_a_video_does_not_end_the_run(

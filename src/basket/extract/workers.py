@@ -30,7 +30,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Listener, wait
+from multiprocessing.connection import Client, Connection, Listener, wait
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,7 @@ _ALONE_DEATHS = 2  # the first may have been somebody else's doing (the kernel's
 _FIRST_WORDS_S = 1.0  # from the end of a worker until what it said has arrived
 _LAST_WORDS_S = 5.0  # from the end of a connection until Pebble must have told the exit code
 _MUTE_DEATHS = 5  # one after the other, until it is no accident
+_CALLERS = 128  # at once; where one is too many, macOS refuses it instead of letting it wait
 _START_S = 300.0  # from handing out a video until its worker must have spoken
 
 
@@ -163,7 +164,8 @@ class _Pool:
         self._wake, self._waker = multiprocessing.Pipe(duplex=False)
         self._wake_lock = threading.Lock()
         self._arrived: collections.deque[Connection] = collections.deque()
-        threading.Thread(target=self._accept, name="accept-workers", daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, name="accept-workers", daemon=True)
+        self._accepting.start()
         self._pool = self._new_pool(workers)
         self._pool_has_spoken = False
         self._mute_deaths = 0
@@ -246,15 +248,14 @@ class _Pool:
                 self._waker.send_bytes(b"!")
 
     def _accept(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 connection = self._listener.accept()
             except (multiprocessing.AuthenticationError, EOFError, OSError):
-                # Closed by us, or whoever called is gone: a process can die while it introduces
-                # itself, and the next one must still be heard.
-                if self._closing:
-                    return
-                time.sleep(_RETRY_S)
+                # Whoever called is gone: a process can die while it introduces itself, and the next
+                # one must still be heard.
+                if not self._closing:
+                    time.sleep(_RETRY_S)
                 continue
             self._arrived.append(connection)
             self._ring()
@@ -272,22 +273,27 @@ class _Pool:
 
     def _hear(self, connection: Connection) -> Iterator[Message]:
         """Everything that is waiting on one connection."""
-        try:
-            while connection.poll():
+        while True:
+            try:
+                if not connection.poll():
+                    return
                 number, reported_s, kind, *content = connection.recv()
-                task = self._tasks.get(number)
-                if task is not None:
-                    task.connection, task.reported_s = connection, reported_s
-                    task.heard_s = time.monotonic()
-                    self._pool_has_spoken, self._mute_deaths = True, 0
-                    yield from self._take(task, kind, content)
-        except (EOFError, OSError):  # its worker is gone; the task's future says how
-            if connection in self._connections:
-                self._connections.remove(connection)
-            connection.close()
-            for task in self._tasks.values():
-                if task.connection is connection:
-                    task.lost_s = time.monotonic()
+            except (EOFError, OSError):  # its worker is gone; the task's future says how
+                self._lose(connection)
+                return
+            task = self._tasks.get(number)
+            if task is not None:
+                task.connection, task.reported_s = connection, reported_s
+                task.heard_s = time.monotonic()
+                self._pool_has_spoken, self._mute_deaths = True, 0
+                yield from self._take(task, kind, content)
+
+    def _lose(self, connection: Connection) -> None:
+        self._connections.remove(connection)
+        connection.close()
+        for task in self._tasks.values():
+            if task.connection is connection:
+                task.lost_s = time.monotonic()
 
     def _take(self, task: _Task, kind: str, content: list[Any]) -> Iterator[Message]:
         if kind == "opened":
@@ -416,7 +422,13 @@ class _Pool:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
         self._closing = True
-        with contextlib.suppress(FileNotFoundError):  # somebody tidied the temporary files
+        # Somebody may have tidied the temporary files, and the socket with them.
+        with contextlib.suppress(OSError):
+            Client(
+                self._listener.address
+            ).close()  # closing alone wakes nobody who waits for a call
+            self._accepting.join(_LAST_WORDS_S)
+        with contextlib.suppress(FileNotFoundError):
             self._leave.close()
         for task in self._tasks.values():
             # Stopped by us in the middle: no mark against the video.
@@ -434,10 +446,10 @@ def _listen(key: bytes, leave: contextlib.ExitStack) -> Listener:
     socket may be long (about 100 bytes).
     """
     try:
-        return Listener(authkey=key)
+        return Listener(authkey=key, backlog=_CALLERS)
     except OSError:
         folder = leave.enter_context(tempfile.TemporaryDirectory(prefix="basket-", dir="/tmp"))
-        return Listener(f"{folder}/socket", authkey=key)
+        return Listener(f"{folder}/socket", authkey=key, backlog=_CALLERS)
 
 
 def _failure(future: ProcessFuture[None] | None) -> BaseException | None:
