@@ -265,13 +265,13 @@ def _serve(
     if isinstance(told, BasketError):
         return
     turn = threading.Lock()
-    threads = [
+    serving = [
         threading.Thread(target=_serve_lane, args=(lane, backbones, sizes, recipe.device, turn))
         for lane in lanes
     ]
-    for thread in threads:
+    for thread in serving:
         thread.start()
-    for thread in threads:  # once this thread is over, Python lets nobody start thread pools
+    for thread in serving:  # once this thread is over, Python lets nobody start thread pools
         thread.join()
 
 
