@@ -8,6 +8,7 @@ from basket import workflows
 from basket.errors import NotThereError
 from basket.extract.backbones import BACKBONES, load_backbone
 from basket.extract.backbones.base import BackboneSpec, FrameGeometry
+from basket.extract.decode import DECODERS
 from basket.extract.decoding import Source
 from basket.extract.dry_run import estimate
 from basket.extract.planning import plan_jobs
@@ -37,6 +38,40 @@ def test_a_file_that_opens_but_does_not_decode_is_one_unreadable_video(tmp_path,
     )
     assert (cost.videos, cost.sampled, cost.unreadable) == (2, 2, 1)
     assert cost.segments == 4
+
+
+def test_what_the_run_would_refuse_or_survive_is_unreadable(tmp_path, make_video, monkeypatch):
+    motion, plan = load_backbone("motion"), SegmentPlan(window_s=1.0)
+    opened = []
+
+    def open_strangely(path, *, threads=1):
+        opened.append(path.name)
+        raise ZeroDivisionError("a bug of the decoder")
+
+    monkeypatch.setattr(DECODERS, "_third_parties", {"strange": "no.matter:what"})
+    monkeypatch.setattr(type(DECODERS), "__getitem__", lambda *_: open_strangely)
+    make_video(tmp_path / "a.mp4", frames=10)
+    outside = Source("b.mp4", tmp_path / "b.mp4", refused="it leads out of the video root")
+    jobs, _ = plan_jobs(
+        [Source("a.mp4", tmp_path / "a.mp4"), outside],
+        [motion],
+        [None],
+        plan=plan,
+        retry_failed=False,
+    )
+    cost = estimate(
+        jobs,
+        already_there=0,
+        failed_before=0,
+        backbones=[motion],
+        plan=plan,
+        cache=tmp_path / "cache",
+        decoder="strange",
+        workers=1,
+        device="cpu",
+    )
+    assert (cost.sampled, cost.unreadable) == (2, 2)
+    assert opened == ["a.mp4"]
 
 
 class Brightness:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from basket.errors import VideoError
+from basket.errors import MissingDependencyError
 from basket.extract.assembly import average_crops
 from basket.extract.backbones.base import Backbone
 from basket.extract.clips import planned_shapes, read_clips, segments_of
@@ -172,6 +172,8 @@ def _look_at(jobs: Sequence[Job], plan: SegmentPlan, decoder: str) -> list[_Look
 
 
 def _look(job: Job, plan: SegmentPlan, decoder: str, *, decode: bool) -> _Look:
+    if job.source.refused:
+        return _Look()
     try:
         with DECODERS[decoder_name(decoder)](job.source.path) as video:
             segments = segments_of(plan, video)
@@ -182,7 +184,9 @@ def _look(job: Job, plan: SegmentPlan, decoder: str, *, decode: bool) -> _Look:
             for _ in read_clips(video, few, [each.shape for each in job.wanted]):
                 pass
             return _Look(len(segments), len(few), time.perf_counter() - start_s)
-    except VideoError:  # the extraction will list it, with its reason
+    except MissingDependencyError:
+        raise
+    except Exception:  # noqa: BLE001 - the extraction will list it, with its reason
         return _Look()
 
 
