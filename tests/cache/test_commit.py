@@ -342,3 +342,24 @@ def test_folders_made_for_what_was_not_written_go_again(tmp_path):
         work()
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert table.read_text() == "written"
+
+
+@needs_fork
+@pytest.mark.parametrize("below", ["report.html", "new/report.html"])
+def test_a_place_that_may_not_even_be_looked_at_is_refused_in_a_sentence(tmp_path, below):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+
+    def refused():
+        if os.geteuid() == 0:  # who may look everywhere
+            os.setuid(65534)
+        for check in (durable.check_room_for, durable.make_room_for):
+            with pytest.raises(CacheError, match="choose another place"):
+                check(closed / below)
+        with (
+            pytest.raises(CacheError, match="choose another place"),
+            durable.room_for(closed / below),
+        ):
+            pass
+
+    assert exit_status(start(refused)) == 0

@@ -66,9 +66,8 @@ def check_room_for(file: Path) -> None:
         Its folder cannot be made or written to.
     """
     refuse_file_on_the_way(file.parent)
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder; name a file to write")
-    there = next(each for each in file.absolute().parents if each.exists())
+    _refuse_folder(file)
+    there = next(each for each in file.absolute().parents if os.path.lexists(each))
     if not os.access(there, os.W_OK | os.X_OK):
         raise CacheError(
             f"{file} cannot be written: no permission in {there}; choose another place"
@@ -86,7 +85,17 @@ def make_room_for(file: Path) -> None:
         The folder cannot be made.
     """
     make_folder(file.parent)
-    if file.is_dir():
+    _refuse_folder(file)
+
+
+def _refuse_folder(file: Path) -> None:
+    try:
+        is_folder = file.is_dir()
+    except PermissionError as error:  # Python 3.14 says no instead
+        raise CacheError(
+            f"{file} cannot be written: no permission in {file.parent}; choose another place"
+        ) from error
+    if is_folder:
         raise UsageError(f"{file} is a folder; name a file to write")
 
 
@@ -100,7 +109,8 @@ def room_for(*files: Path) -> Iterator[None]:
         As :func:`make_room_for`.
     """
     folders = {folder for file in files for folder in file.parents}
-    made = sorted((each for each in folders if not each.exists()), reverse=True)  # inner ones first
+    # Inner ones first. lexists() takes what it may not see for missing, where exists() would raise.
+    made = sorted((each for each in folders if not os.path.lexists(each)), reverse=True)
     try:
         for file in files:
             make_room_for(file)
