@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -26,15 +26,8 @@ def stopping_on_signals() -> Iterator[None]:
     Only the main thread can install handlers; in any other thread this changes nothing.
     """
     _stop.clear()
-    if threading.current_thread() is not threading.main_thread():
+    with _handling(_SIGNALS, _request_stop):
         yield
-        return
-    before = {number: signal.signal(number, _request_stop) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -45,16 +38,8 @@ def interrupted_by_signals() -> Iterator[None]:
     is finished that would have to be committed, but a scheduler must be told by the exit code that
     the work goes on. Only the main thread can install handlers; elsewhere this changes nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with _handling([each for each in _SIGNALS if each != signal.SIGINT], _interrupt):
         yield
-        return
-    numbers = [number for number in _SIGNALS if number != signal.SIGINT]
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def stop_requested() -> bool:
@@ -65,6 +50,21 @@ def stop_requested() -> bool:
 def request_stop() -> None:
     """Set the flag as a signal would; for a process whose signals belong to somebody else."""
     _stop.set()
+
+
+@contextmanager
+def _handling(
+    numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
