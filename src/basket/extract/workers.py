@@ -101,7 +101,10 @@ def decoding_processes(
     BasketError
         Processes cannot be started.
     """
-    pool = _Pool(decoder, plan, workers, limits, attempts, slot_bytes(jobs))
+    try:
+        pool = _Pool(decoder, plan, workers, limits, attempts, slot_bytes(jobs))
+    except OSError as error:
+        raise _cannot_start(error) from error
     try:
         yield pool.run(jobs)
     finally:
@@ -380,10 +383,7 @@ class _Pool:
         try:
             return bool(self._pool.active)
         except BrokenProcessPool as error:
-            raise BasketError(
-                f"Decode processes cannot be started ({error.__cause__}); use fewer --workers, or "
-                "raise what the system allows (ulimit -n for open files, ulimit -u for processes)"
-            ) from error
+            raise _cannot_start(error.__cause__) from error
 
     def _is_broken(self) -> bool:
         """Whether the pool gave up, or has a task that no worker will ever take."""
@@ -460,6 +460,13 @@ def _failure(future: ProcessFuture[None] | None) -> BaseException | None:
         return future.exception()
     except CancelledError:
         return None
+
+
+def _cannot_start(why: BaseException | None) -> BasketError:
+    return BasketError(
+        f"Decode processes cannot be started ({why}); use fewer --workers, or raise what the "
+        "system allows (ulimit -n for open files, ulimit -u for processes)"
+    )
 
 
 def _ended_before_it_began(exit_code: int | None = None) -> BasketError:
