@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.markup import escape
 
-from basket.console.scores import labels_of_truth
 from basket.console.tables import plain_table, reasons_table
 from basket.console.words import LISTED, counted, duration
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
     """Levels in words with their probabilities, a table for each video."""
     from basket.dataset.skills import skill_named
+    from basket.heads.persist import cautions
     from basket.predict.confidence import verdict
 
     measured = found.calibration
@@ -65,8 +65,6 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
     if found.videos:
         said = verdict(measured)
         yield f"{said.headline}. {' '.join(said.details)}"
-    yield from labels_of_truth(
-        bool(found.run.config["simulated"]), bool(found.run.config["random_weights"])
-    )
+    yield from (f"[yellow]{sentence}[/]" for sentence in cautions(found.run.config))
     if found.failed:
         yield reasons_table("Not predicted", found.failed)

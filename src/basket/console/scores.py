@@ -35,6 +35,8 @@ def run_document(run: Run) -> dict[str, Any]:
 
 def fit_tables(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Scores of a run on held-out players, per skill and beside the prior; time per stage."""
+    from basket.heads.persist import cautions
+
     held_out = [item for item in document["metrics"].items() if item[0] != "train"]
     split, scores = held_out[0] if held_out else ("train", document["metrics"]["train"])
     table = plain_table(
@@ -67,7 +69,7 @@ def fit_tables(document: Mapping[str, Any]) -> Iterator[RenderableType]:
             f"Set aside: {aside['n_players']} players ({aside['n_videos']} videos), on whom only "
             "how often the run is right was measured"
         )
-    yield from labels_of_truth(document["simulated"], document["random_weights"])
+    yield from (f"[yellow]{sentence}[/]" for sentence in cautions(document))
     yield f"Run: {escape(document['run'])}"
 
 
@@ -129,14 +131,6 @@ def _prior_rows(report: EvaluationReport) -> list[Mapping[str, Any]]:
             row = {"features": "labels alone", "head": "prior", "run": run.description.name}
             rows.setdefault((split, *prior.values()), {**row, "split": split, **prior})
     return list(rows.values())
-
-
-def labels_of_truth(simulated: bool, random_weights: bool) -> Iterator[str]:
-    """What must stand beside scores of simulated players or of random weights."""
-    if simulated:
-        yield "[yellow]Fitted on simulated players: this says nothing about real ones.[/]"
-    if random_weights:
-        yield "[yellow]Features of random weights: a control, not a model.[/]"
 
 
 def _beside(metric: str, score: float | None, prior: float | None) -> str:

@@ -44,6 +44,15 @@ _SAID = {
 }  # fmt: skip
 
 
+def cautions(config: Mapping[str, Any]) -> list[str]:
+    """What must stand beside anything that a run says, by what its ``run.json`` says of it."""
+    said = {
+        "simulated": "Fitted on simulated players: this says nothing about real ones.",
+        "random_weights": "Features of random weights: a control, not a model.",
+    }
+    return [sentence for key, sentence in said.items() if config[key]]
+
+
 @dataclass(frozen=True)
 class RunFeatures:
     """One feature set that a run was fitted on: its name, the stream taken, and its identity."""
@@ -115,9 +124,8 @@ class Run:
         scores = {split: each["head"] for split, each in self.metrics.items()}
         names = list(next(iter(scores.values()), {}))
         rows = [(split, *(each[name]["mean"] for name in names)) for split, each in scores.items()]
-        said = {"simulated": "Simulated players.", "random_weights": "Random weights."}
-        notes = [text for key, text in said.items() if self.config[key]]
-        return html_table(repr(self), ("mean over the skills", *names), rows, notes=notes)
+        columns = ("mean over the skills", *names)
+        return html_table(repr(self), columns, rows, notes=cautions(self.config))
 
     @property
     def width(self) -> int:

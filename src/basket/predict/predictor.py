@@ -16,7 +16,7 @@ from basket.dataset.prompts import PromptBank
 from basket.extract.decoding import Source
 from basket.extract.summary import Progress
 from basket.heads.calibration import Calibration
-from basket.heads.persist import Run
+from basket.heads.persist import Run, cautions
 from basket.heads.reference import Reference
 from basket.notebook import html_table
 from basket.predict.evidence import Evidence, explain
@@ -97,10 +97,7 @@ class Prediction:
             for s, skill in enumerate(self.run.skills)
         ]
         notes = [f"{name}: {reason}" for name, reason in self.failed.items()]
-        if self.run.config["simulated"]:
-            notes.append("Fitted on simulated players: this says nothing about real ones.")
-        if self.run.config["random_weights"]:
-            notes.append("Features of random weights: a control, not a model.")
+        notes += cautions(self.run.config)
         return html_table(repr(self), ("skill", *columns), rows, notes=notes)
 
     def evidence(self, video_ids: Sequence[str] | None = None) -> dict[str, Evidence]:
