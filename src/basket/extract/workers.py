@@ -20,23 +20,21 @@ import collections
 import contextlib
 import itertools
 import multiprocessing
-import secrets
 import signal
-import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Client, Connection, Listener, wait
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from basket.errors import BasketError
 from basket.extract.attempts import Attempts
+from basket.extract.callers import Callers
 from basket.extract.decode_worker import SLOTS, decode_in_worker, prepare_worker, slot_bytes
 from basket.extract.decoding import Batch, Finished, Job, Message, Opened
 from basket.extract.segments import SegmentPlan
@@ -47,12 +45,10 @@ if TYPE_CHECKING:
     from pebble import ProcessFuture, ProcessPool
 
 _POLL_S = 0.2  # longest wait for a message, so that timeouts and signals are seen soon
-_RETRY_S = 0.05  # after a call that came to nothing
 _ALONE_DEATHS = 2  # the first may have been somebody else's doing (the kernel's, out of memory)
 _FIRST_WORDS_S = 1.0  # from the end of a worker until what it said has arrived
 _LAST_WORDS_S = 5.0  # from the end of a connection until Pebble must have told the exit code
 _MUTE_DEATHS = 5  # one after the other, until it is no accident
-_CALLERS = 128  # at once; where one is too many, macOS refuses it instead of letting it wait
 _START_S = 300.0  # from handing out a video until its worker must have spoken
 
 
@@ -141,7 +137,7 @@ class _Task:
 
 
 class _Pool:
-    """The parent's side: lanes, tasks, connections, and the rules about deaths."""
+    """The parent's side: lanes, tasks, and the rules about deaths."""
 
     def __init__(
         self,
@@ -160,29 +156,26 @@ class _Pool:
         self._decoder, self._plan, self._limits = decoder, plan, limits
         self._attempts = attempts
         self._slot_bytes = lane_slot_bytes
-        self._key = secrets.token_bytes(16)
-        self._closing = False
-        self._leave = contextlib.ExitStack()
-        self._listener = self._leave.enter_context(_listen(self._key, self._leave))
-        self._wake, self._waker = multiprocessing.Pipe(duplex=False)
-        self._wake_lock = threading.Lock()
-        self._arrived: collections.deque[Connection] = collections.deque()
-        self._accepting = threading.Thread(target=self._accept, name="accept-workers", daemon=True)
-        self._accepting.start()
-        self._pool = self._new_pool(workers)
+        with contextlib.ExitStack() as leave:
+            self._callers = leave.enter_context(contextlib.closing(Callers()))
+            self._free: list[SharedBytes] = []
+            for _ in range(workers):
+                lane = SharedBytes.create(SLOTS * lane_slot_bytes)
+                leave.callback(lane.close)
+                self._free.append(lane)
+            self._leave = leave.pop_all()
+        self._workers = workers
+        self._pool = self._new_pool()
         self._pool_has_spoken = False
         self._mute_deaths = 0
-        self._lanes = [SharedBytes.create(SLOTS * lane_slot_bytes) for _ in range(workers)]
-        self._free = list(self._lanes)
         self._tasks: dict[int, _Task] = {}
-        self._connections: list[Connection] = []
         self._numbers = itertools.count()
 
-    def _new_pool(self, workers: int) -> ProcessPool:
+    def _new_pool(self) -> ProcessPool:
         from pebble import ProcessPool
 
         return ProcessPool(
-            max_workers=workers,
+            max_workers=self._workers,
             context=multiprocessing.get_context("spawn"),
             initializer=prepare_worker,
             initargs=(self._decoder, self._limits.memory_bytes),
@@ -193,7 +186,7 @@ class _Pool:
         suspects = [job for job in jobs if self._attempts.is_suspect(job.source.video_id)]
         known = {job.source.video_id for job in suspects}
         trusted = collections.deque(job for job in jobs if job.source.video_id not in known)
-        yield from self._run(trusted, at_once=len(self._lanes), suspects=suspects)
+        yield from self._run(trusted, at_once=self._workers, suspects=suspects)
         deaths: collections.Counter[str] = collections.Counter()
         alone = collections.deque(suspects)
         while alone and not stop_requested():
@@ -233,8 +226,8 @@ class _Pool:
             task.future = self._pool.schedule(
                 decode_in_worker,
                 args=(
-                    self._listener.address,
-                    self._key,
+                    self._callers.address,
+                    self._callers.key,
                     task.number,
                     job,
                     self._decoder,
@@ -242,37 +235,12 @@ class _Pool:
                 ),
                 kwargs={"lane": task.lane.name, "slot_size": self._slot_bytes},
             )
-            task.future.add_done_callback(lambda _future: self._ring())
-
-    def _ring(self) -> None:
-        """Wake the loop; called from threads."""
-        with self._wake_lock:
-            if not self._waker.closed:
-                self._waker.send_bytes(b"!")
-
-    def _accept(self) -> None:
-        while not self._closing:
-            try:
-                connection = self._listener.accept()
-            except (multiprocessing.AuthenticationError, EOFError, OSError):
-                # Whoever called is gone: a process can die while it introduces itself, and the next
-                # one must still be heard.
-                if not self._closing:
-                    time.sleep(_RETRY_S)
-                continue
-            self._arrived.append(connection)
-            self._ring()
+            task.future.add_done_callback(lambda _future: self._callers.ring())
 
     def _messages(self) -> Iterator[Message]:
         """What workers have said; waits a moment when nobody says anything."""
-        for source in wait([self._wake, *self._connections], timeout=_POLL_S):
-            if source is self._wake:
-                self._wake.recv_bytes()
-                while self._arrived:
-                    self._connections.append(self._arrived.popleft())
-                continue
-            assert isinstance(source, Connection)
-            yield from self._hear(source)
+        for connection in self._callers.heard(within_s=_POLL_S):
+            yield from self._hear(connection)
 
     def _hear(self, connection: Connection) -> Iterator[Message]:
         """Everything that is waiting on one connection."""
@@ -292,8 +260,7 @@ class _Pool:
                 yield from self._take(task, kind, content)
 
     def _lose(self, connection: Connection) -> None:
-        self._connections.remove(connection)
-        connection.close()
+        self._callers.drop(connection)
         for task in self._tasks.values():
             if task.connection is connection:
                 task.lost_s = time.monotonic()
@@ -342,7 +309,7 @@ class _Pool:
                 continue  # of all tasks at once: the pool will be replaced
             elif _failure(task.future) is not None:
                 task.ended_s = task.ended_s or now_s
-                if task.connection is not None and task.connection in self._connections:
+                if task.connection is not None and not task.connection.closed:
                     yield from self._hear(task.connection)
                 # Its first words may still be on their way when we learn of its end.
                 has_spoken = task.connection is not None or now_s - task.ended_s > _FIRST_WORDS_S
@@ -406,7 +373,7 @@ class _Pool:
         self._pool_has_spoken = False
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
-        self._pool = self._new_pool(len(self._lanes))
+        self._pool = self._new_pool()
         for task in list(self._tasks.values()):
             self._release(task)
             if task.lost_s:
@@ -417,39 +384,12 @@ class _Pool:
 
     def close(self) -> None:
         """End the processes and release the shared memory."""
-        with self._wake_lock:
-            self._waker.close()
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
-        self._closing = True
-        # Somebody may have tidied the temporary files, and the socket with them.
-        with contextlib.suppress(OSError):
-            Client(
-                self._listener.address
-            ).close()  # closing alone wakes nobody who waits for a call
-            self._accepting.join(_LAST_WORDS_S)
-        with contextlib.suppress(FileNotFoundError):
-            self._leave.close()
         for task in self._tasks.values():
             # Stopped by us in the middle: no mark against the video.
             self._attempts.withdraw(task.job.source.video_id)
-        for connection in [*self._connections, *self._arrived, self._wake]:
-            connection.close()
-        for lane in self._lanes:
-            lane.close()
-
-
-def _listen(key: bytes, leave: contextlib.ExitStack) -> Listener:
-    """Where decode processes call: a socket in a folder of this user's alone.
-
-    multiprocessing takes one under TMPDIR, which on clusters can be deeper than the path of a
-    socket may be long (about 100 bytes).
-    """
-    try:
-        return Listener(authkey=key, backlog=_CALLERS)
-    except OSError:
-        folder = leave.enter_context(tempfile.TemporaryDirectory(prefix="basket-", dir="/tmp"))
-        return Listener(f"{folder}/socket", authkey=key, backlog=_CALLERS)
+        self._leave.close()
 
 
 def _failure(future: ProcessFuture[None] | None) -> BaseException | None:
