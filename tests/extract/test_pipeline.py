@@ -444,3 +444,29 @@ def test_videos_that_are_made_again_for_damage_are_told(tmp_path, reels):
     # Nothing of the damage is missed any more: it is no news.
     extract(sources(reels, "0.mp4", "1.mp4"), **what)
     assert len(said) == 1
+
+
+def test_a_file_that_must_not_be_opened_is_not_hashed_either(tmp_path, reels, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        "basket.extract.source_hash._hash_of_file", lambda path: hashed.append(path.name) or "0"
+    )
+    refused = Source("1.mp4", reels / "1.mp4", refused="it leads out of the video root")
+    cache = open_cache(tmp_path / "cache", create=True)
+    what = {"backbones": [Counting()], "plan": PLAN, "cache": cache, "hash_sources": True}
+    extract([*sources(reels, "0.mp4"), refused], **what)
+    assert hashed == ["0.mp4"]
+
+
+def test_features_that_could_not_be_stored_replace_none(tmp_path, reels):
+    video = tmp_path / "a.mp4"
+    shutil.copy(reels / "0.mp4", video)
+    cache = open_cache(tmp_path / "cache", create=True)
+    what = {"plan": PLAN, "cache": cache}
+    extract([Source("a.mp4", video)], backbones=[Counting()], **what)
+    os.utime(video, (1, 1))
+    infinite = Counting()
+    infinite.value = np.inf
+    summary = extract([Source("a.mp4", video)], backbones=[infinite], **what)
+    assert "not finite" in summary.failed["a.mp4"]
+    assert summary.notes == {}

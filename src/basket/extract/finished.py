@@ -64,10 +64,9 @@ class FinishedVideos:
         self.videos += 1
         if video is not None:
             self.video_s += video.opened.info.duration_s
-            if not reason:
-                self._note(video)
         stamp = (job.source_bytes, job.source_mtime_ns)
-        hashed = recorded_hash(job.source.path, *stamp) if self.hash_sources else {}
+        is_hashed = self.hash_sources and not job.source.refused
+        hashed = recorded_hash(job.source.path, *stamp) if is_hashed else {}
         for position in sorted({wanted.backbone for wanted in job.wanted}):
             features, why = None, reason
             if not reason and video is not None:
@@ -79,6 +78,8 @@ class FinishedVideos:
             before_s = time.monotonic()
             self.writers[position].add(row, None if why else features)
             self.write_s += time.monotonic() - before_s
+        if video is not None and job.source.video_id not in self.failed:
+            self._note(video)
 
     def _note(self, video: VideoInProgress) -> None:
         video_id = video.opened.job.source.video_id

@@ -109,7 +109,7 @@ def plan_jobs(
     failed_in = [each.failed for each in sets if each is not None]
     for source in sources:
         size, mtime_ns = _stamp(source)
-        content = content_of(source) if hash_sources else None
+        content = content_of(source) if hash_sources and not source.refused else None
         wanted = [
             position
             for position, each in enumerate(sets)
