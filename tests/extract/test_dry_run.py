@@ -15,6 +15,22 @@ from basket.extract.planning import plan_jobs
 from basket.extract.segments import SegmentPlan
 
 
+def estimated(sources, backbone, folder, *, decoder="pyav"):
+    plan = SegmentPlan(window_s=1.0)
+    jobs, _ = plan_jobs(sources, [backbone], [None], plan=plan, retry_failed=False)
+    return estimate(
+        jobs,
+        already_there=0,
+        failed_before=0,
+        backbones=[backbone],
+        plan=plan,
+        cache=folder / "cache",
+        decoder=decoder,
+        workers=1,
+        device="cpu",
+    )
+
+
 def test_a_file_that_opens_but_does_not_decode_is_one_unreadable_video(tmp_path, make_video):
     whole = make_video(tmp_path / "whole.mp4", frames=40)
     content = bytearray(whole.read_bytes())
@@ -23,26 +39,13 @@ def test_a_file_that_opens_but_does_not_decode_is_one_unreadable_video(tmp_path,
             content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
     (tmp_path / "damaged.mp4").write_bytes(content)
     sources = [Source(name, tmp_path / name) for name in ("damaged.mp4", "whole.mp4")]
-    motion, plan = load_backbone("motion"), SegmentPlan(window_s=1.0)
-    jobs, _ = plan_jobs(sources, [motion], [None], plan=plan, retry_failed=False)
-    cost = estimate(
-        jobs,
-        already_there=0,
-        failed_before=0,
-        backbones=[motion],
-        plan=plan,
-        cache=tmp_path / "cache",
-        decoder="pyav",
-        workers=1,
-        device="cpu",
-    )
+    cost = estimated(sources, load_backbone("motion"), tmp_path)
     assert (cost.videos, cost.sampled, cost.unreadable) == (2, 2, 1)
     assert cost.segments == 4
 
 
 def test_what_the_run_would_refuse_or_survive_is_unreadable(tmp_path, make_video, monkeypatch):
-    motion, plan = load_backbone("motion"), SegmentPlan(window_s=1.0)
-    opened = []
+    motion, opened = load_backbone("motion"), []
 
     def open_strangely(path, *, threads=1):
         opened.append(path.name)
@@ -52,24 +55,8 @@ def test_what_the_run_would_refuse_or_survive_is_unreadable(tmp_path, make_video
     monkeypatch.setattr(type(DECODERS), "__getitem__", lambda *_: open_strangely)
     make_video(tmp_path / "a.mp4", frames=10)
     outside = Source("b.mp4", tmp_path / "b.mp4", refused="it leads out of the video root")
-    jobs, _ = plan_jobs(
-        [Source("a.mp4", tmp_path / "a.mp4"), outside],
-        [motion],
-        [None],
-        plan=plan,
-        retry_failed=False,
-    )
-    cost = estimate(
-        jobs,
-        already_there=0,
-        failed_before=0,
-        backbones=[motion],
-        plan=plan,
-        cache=tmp_path / "cache",
-        decoder="strange",
-        workers=1,
-        device="cpu",
-    )
+    sources = [Source("a.mp4", tmp_path / "a.mp4"), outside]
+    cost = estimated(sources, motion, tmp_path, decoder="strange")
     assert (cost.sampled, cost.unreadable) == (2, 2)
     assert opened == ["a.mp4"]
 
