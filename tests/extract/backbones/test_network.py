@@ -174,11 +174,14 @@ def test_prompts_are_passed_on_to_third_parties_that_are_asked_for_them(monkeypa
     assert given["prompts"] is default_bank() and given["compile"] is True
 
 
-def test_weights_that_do_not_fit_into_a_device_are_a_sentence(checkpoints, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError()]
+)
+def test_weights_that_do_not_fit_into_a_device_are_a_sentence(checkpoints, monkeypatch, error):
     import torch
 
     def full(*_args, **_options):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
     with pytest.raises(BasketError, match="weights of clip do not fit into the free memory of cpu"):

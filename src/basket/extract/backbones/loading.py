@@ -84,7 +84,7 @@ def load_backbone(
     loader = BACKBONES[checkpoint.family]
     try:
         backbone: Backbone = loader(checkpoint, **options)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise BasketError(
