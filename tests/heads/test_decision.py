@@ -164,7 +164,7 @@ def test_levels_that_never_occur_are_never_predicted_for_kappa():
 def test_a_level_that_never_occurred_costs_nothing_where_levels_count_alike():
     rules = DecisionRules(cuts=((0.5, 1.5),), frequencies=((0.8, 0.2, 0.0),))
     # 0.6 / 0.8 against 0.2 / 0.2, whatever is said of the last one; alone, it is all there is.
-    proba = np.array([[[0.6, 0.2, 0.2]], [[0.8, 0.1, 0.1]], [[0.0, 0.0, 1.0]]])
+    proba = np.array([[[0.6, 0.2, 0.2]], [[0.5, 0.1, 0.4]], [[0.0, 0.0, 1.0]]])
     assert rules.predict(proba, "balanced_mae").ravel().tolist() == [1, 0, 2]
 
 
