@@ -288,7 +288,7 @@ def test_a_sweep_refuses_a_test_set_before_it_fits_and_before_it_looks(league, t
     for test, said in {tmp_path / "none.csv": "no label file", other: "are not those of"}.items():
         with pytest.raises(UsageError, match=said):
             basket.run_sweep(basket.Space(pools=("mean",)), test=test, **data)
-    with pytest.raises(UsageError, match="set aside must lie in 0"):
+    with pytest.raises(UsageError, match="set aside must be at least 0 and below 1"):
         basket.run_sweep(basket.Space(pools=("mean",)), set_aside=1.0, **data)
     assert not data["out"].exists()
 
@@ -310,6 +310,7 @@ def test_a_sweep_reads_test_columns_in_any_order_and_tells_players_it_chose_by(l
     assert found.report.skills == SKILLS
     assert found.report.results()[0]["accuracy"] > 0.6
     assert any("Leak: 12 players are in both val and test" in line for line in said)
+    assert found.report.notes[0].startswith("12 players in test, e.g. NBA/36, were validation")
 
 
 def test_a_sweep_of_one_player_alone_has_nobody_to_select_on(league, tmp_path):
@@ -330,6 +331,14 @@ def test_a_sweep_without_validation_says_whom_it_holds_out(league, tmp_path):
     assert "a fifth of the training players is held out" in said[0]
     with pytest.raises(UsageError, match="--jobs must be at least 1"):
         basket.run_sweep(basket.Space(), cache=league.cache, train=league.train, jobs=0)
+
+
+def test_a_sweep_of_baskets_own_files_without_validation_says_so_too(layout, league):
+    (layout / "val.csv").unlink()
+    said = []
+    basket.run_sweep(basket.Space(pools=("mean",)), cache=league.cache, out="s", say=said.append)
+    assert said[0].startswith("Labels: ")
+    assert "a fifth of the training players is held out" in said[1]
 
 
 def test_a_damaged_record_of_looks_is_not_taken_for_none(league, tmp_path):

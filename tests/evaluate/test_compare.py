@@ -260,6 +260,31 @@ def test_every_seed_counts_alike_in_the_p_value(answer):
     assert found[0].mean.p == found[1].mean.p
 
 
+def test_seeds_that_answer_alike_tell_what_one_of_them_tells(answer):
+    """Resampled or paired, two equal seeds weigh as much as one."""
+    one, other = answer(2.0, noise=3), answer(2.0, noise=4)
+    alone, twice = (
+        compare_answers([one] * n, [other] * n, names=("a", "b"), n_replicates=200).metrics["mae"]
+        for n in (1, 2)
+    )
+    assert any(each.p > 0.1 for each in alone.per_skill)
+    for found, expected in zip(twice.per_skill, alone.per_skill, strict=True):
+        assert found.value == pytest.approx(expected.value)
+        assert found.p == expected.p
+        assert found.interval.low == pytest.approx(expected.interval.low)
+        assert found.interval.high == pytest.approx(expected.interval.high)
+
+
+def test_the_order_of_settings_makes_no_other_setting(answer):
+    settings = {"folds": "5", "target": "level"}
+    backwards = dict(reversed(settings.items()))
+    answered = [
+        (RunDescription("a0", "ridge", seed=0, settings=settings), answer(2.0)),
+        (RunDescription("a1", "ridge", seed=1, settings=backwards), answer(2.2)),
+    ]
+    assert compare_runs(answered, primary="a0") == ()
+
+
 def test_a_difference_needs_an_interval_that_leaves_out_zero():
     assert Difference(0.4, 0.3, Interval(0.01, 0.2), p=0.01, p_holm=0.04).told_apart
     assert not Difference(0.4, 0.3, Interval(-0.01, 0.2), p=0.01, p_holm=0.04).told_apart

@@ -102,8 +102,27 @@ def test_a_set_without_any_usable_video_is_a_matrix_without_rows():
     assert list(matrix.left_out.values()) == [
         "failed in motion: empty file",
         "not in motion",
-        "no labels",
+        "no labels; not in motion",
     ]
+
+
+def test_videos_of_a_lost_set_have_the_reasons_that_a_matrix_gives():
+    """One failed before it succeeded and is lacked by the other set; one has no segments."""
+    ids = ("a.mp4", "b.mp4")
+    table = label_table("test.csv", [[0], [1]], ids=ids)
+    there = SimpleNamespace(
+        name="motion",
+        video_ids=ids,
+        failed={"a.mp4": "timed out"},
+        n_segments=lambda held: np.array([video == "a.mp4" for video in held]),
+    )
+    other = SimpleNamespace(
+        name="other", video_ids=("b.mp4",), failed={}, n_segments=lambda held: np.ones(len(held))
+    )
+    sources = [(there, "pooled"), (other, "pooled")]
+    matrix = protocol.matrix_of_test_set(sources, table, pooling="mean")
+    assert len(matrix) == 0
+    assert matrix.left_out == {"a.mp4": "not in other", "b.mp4": "no segments in motion"}
 
 
 def test_the_change_between_sets_has_an_interval_wider_than_either(test_set, fake_run):

@@ -60,6 +60,34 @@ def test_ratings_of_one_player_count_as_one_where_they_agree():
     assert never.interval[0] < 0.75  # ten players, not a hundred
 
 
+def test_ratings_of_one_player_that_differ_count_each():
+    right = np.tile([True, False], 50)
+    mixed = measured(predictions([0.5] * 100, right, np.arange(100) // 10)).overall
+    assert mixed.independent == 100
+
+
+def test_one_level_off_is_near_and_two_are_not():
+    held = predictions([0.5] * 40, [True] * 40, range(40))
+    held = replace(held, levels=np.repeat([1, 0, 2, 3], 10)[:, None])
+    overall = measured(held).overall
+    assert (overall.share, overall.near_share) == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(("ratings", "bins"), [(99, 1), (100, 2), (249, 4), (1000, 5)])
+def test_a_curve_has_no_bin_of_few_ratings_and_no_more_than_five(ratings, bins):
+    found = measured(
+        predictions(np.linspace(0.25, 0.95, ratings), [True] * ratings, range(ratings))
+    )
+    assert len(found.pooled) == bins
+    assert min(rate.ratings for rate in found.pooled) >= ratings // bins - 1
+
+
+def test_what_was_never_right_is_read_back():
+    found = measured(predictions([0.5] * 40, [False] * 40, range(40)))
+    assert (found.overall.right, found.overall.near) == (0, 0)
+    assert Calibration.from_json(found.to_json()) == found
+
+
 @pytest.fixture
 def fitted(league, tmp_path):
     def call(name, **settings):

@@ -134,7 +134,7 @@ def test_settings_are_refused_before_anything_is_read(tmp_path, head, settings, 
     nowhere = {"cache": tmp_path / "no-cache", "train": tmp_path / "no.csv"}
     with pytest.raises(basket.errors.UsageError, match=sentence):
         basket.fit_head(head=head, params=settings, **nowhere)
-    with pytest.raises(basket.errors.UsageError, match="set aside must lie in 0"):
+    with pytest.raises(basket.errors.UsageError, match="set aside must be at least 0 and below 1"):
         basket.fit_head(set_aside=1.5, **nowhere)
 
 

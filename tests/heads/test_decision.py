@@ -89,6 +89,30 @@ def test_temperature_makes_exaggerated_probabilities_right_again(weak_signal):
     )
 
 
+def test_cuts_are_those_of_scaled_probabilities(weak_signal):
+    proba, levels = weak_signal
+    sharp = proba**2.5 / (proba**2.5).sum(axis=2, keepdims=True)
+    rules = DecisionRules.fit(sharp, levels, temperature=True)
+    decided = rules.predict(rules.calibrate(sharp), "qwk")
+    assert np.bincount(decided[:, 0]) == pytest.approx(np.bincount(levels[:, 0]), abs=2)
+
+
+def test_a_skill_without_labels_is_not_scaled(weak_signal):
+    proba = np.tile(weak_signal[0][:200], (1, 2, 1)) ** 2
+    levels = np.column_stack([weak_signal[1][:200], np.full(200, -1)])
+    rules = DecisionRules.fit(proba, levels, temperature=True)
+    assert rules.temperatures[0] > 1.5
+    assert rules.temperatures[1] == 1.0
+
+
+def test_window_holds_the_most_of_three_levels():
+    proba = np.random.default_rng(0).dirichlet(np.ones(5), size=(400, 1))
+    near = np.abs(np.arange(5)[:, None] - np.arange(5)) <= 1
+    held = proba[:, 0] @ near.T
+    decided = DecisionRules.uncalibrated(1, 5).predict(proba, "off_by_one")[:, 0]
+    assert held[np.arange(400), decided] == pytest.approx(held.max(axis=1), abs=1e-8)
+
+
 def test_window_takes_the_most_probable_of_equal_windows():
     proba = np.array([[[0.0, 0.6, 0.4, 0.0, 0.0]]])
     assert DecisionRules.uncalibrated(1, 5).predict(proba, "off_by_one").item() == 1
@@ -127,6 +151,21 @@ def test_a_head_that_says_the_same_of_everybody_is_rounded():
     rules = DecisionRules.fit(proba, np.arange(9)[:, None] % 3)
     assert rules == DecisionRules.uncalibrated(1, 3)
     assert DecisionRules.fit(proba, np.full((9, 1), -1)) == rules
+
+
+def test_levels_that_never_occur_are_never_predicted_for_kappa():
+    random = np.random.default_rng(0)
+    proba = random.dirichlet([0.2] * 5, size=(500, 1))
+    levels = np.clip(random.integers(5, size=(500, 1)), 1, 3)
+    decided = DecisionRules.fit(proba, levels).predict(proba, "qwk")
+    assert set(decided.ravel().tolist()) == {1, 2, 3}
+
+
+def test_a_level_that_never_occurred_costs_nothing_where_levels_count_alike():
+    rules = DecisionRules(cuts=((0.5, 1.5),), frequencies=((0.8, 0.2, 0.0),))
+    # 0.6 / 0.8 against 0.2 / 0.2, whatever is said of the last one; alone, it is all there is.
+    proba = np.array([[[0.6, 0.2, 0.2]], [[0.5, 0.1, 0.4]], [[0.0, 0.0, 1.0]]])
+    assert rules.predict(proba, "balanced_mae").ravel().tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize("n_values", [2, 3])

@@ -174,7 +174,7 @@ def test_a_packed_network_is_the_network_trained_alone(params, data):
     knobs = [(0, 0.5, 1e-3, 0.01), (1, 0.2, 3e-3, 0.0), (2, 0.0, 1e-2, 0.1), (1, 0.2, 1e-4, 0.0)]
     heads = [
         make_head(
-            "mlp", n_levels=5, epochs=20, hidden=24, seed=seed, dropout=dropout,
+            "mlp", n_levels=5, epochs=10, hidden=24, seed=seed, dropout=dropout,
             learning_rate=rate, weight_decay=decay, **params,
         )
         for seed, dropout, rate, decay in knobs
@@ -189,13 +189,14 @@ def test_a_packed_network_is_the_network_trained_alone(params, data):
 
 def test_networks_that_have_stopped_leave_the_pack(data, monkeypatch):
     X, Y = data
-    rates = (0.1, 1e-4, 0.03, 1e-3)
+    rates = (0.1, 1e-4, 0.03, 3e-3)
     heads = [
         make_head(
-            "mlp", n_levels=5, hidden=16, epochs=25, patience=2, learning_rate=rate, seed=seed
+            "mlp", n_levels=5, hidden=16, epochs=12, patience=2, batch_size=64,
+            learning_rate=rate, seed=seed,
         )
         for seed, rate in enumerate(rates)
-    ]
+    ]  # fmt: skip
     alone = [clone(head).fit(X, Y) for head in heads]
     trained = []
     outputs = Pack.outputs
@@ -207,8 +208,8 @@ def test_networks_that_have_stopped_leave_the_pack(data, monkeypatch):
 
     monkeypatch.setattr(Pack, "outputs", counted)
     fit_many(heads, X, Y)
-    steps = -(-510 // 32)  # rows that are not held out, in batches
-    epochs = [min(25, head.best_epoch_ + 2) for head in alone]
+    steps = -(-510 // 64)  # rows that are not held out, in batches
+    epochs = [min(12, head.best_epoch_ + 2) for head in alone]
     assert len(set(epochs)) > 2
     assert sum(trained) == steps * sum(epochs)
     for packed, single in zip(heads, alone, strict=True):

@@ -306,7 +306,6 @@ def test_a_lock_is_held_by_one(tmp_path):
 def _sweep_process(court, folder, *, delay_s=0.0):
     script = f"""
 import time
-from dataclasses import replace
 from pathlib import Path
 from basket.sweep import HeadSpace, Space, fitting, run_settings
 from basket.sweep.data import SweepData
@@ -331,7 +330,6 @@ print(done.n_computed)
 def test_ctrl_c_ends_a_worker_without_a_word(court, tmp_path):
     script = f"""
 import os, signal
-from dataclasses import replace
 from pathlib import Path
 from basket.sweep import runner
 from basket.sweep.data import SweepData

@@ -130,6 +130,21 @@ def test_flags_make_the_space_that_a_file_would(tmp_path):
         space_from_flags(heads=["mlp"], settings=["mlp.hiddn=3"])
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("learning_rate: {low: -1, high: 1}", "learning_rate must be above 0, got -1.0"),
+        ("dropout: {low: 0, high: 1}", "dropout must be .* below 1, got 1.0"),
+        ("epochs: {low: 5, high: 50}", "epochs must be a whole number, got 5.0"),
+        ("hidden: {low: 0, high: 8, integer: true}", "hidden must be at least 1, got 0"),
+    ],
+)
+def test_a_range_with_an_end_that_the_head_refuses_is_told_with_its_line(values, message):
+    text = f"heads:\n  - head: mlp\n    {values}\nsearch: {{kind: random, budget: 2}}\n"
+    with pytest.raises(UsageError, match=f"line 3: {message}"):
+        parse_spec(text, origin="s")
+
+
 def test_a_larger_sample_begins_with_the_smaller_one():
     space = Space(
         pools=("mean", "max"),
@@ -150,6 +165,10 @@ def test_a_budget_beyond_the_space_does_not_draw_for_ever(monkeypatch):
     space = Space(pools=("mean", "max"), heads=(HeadSpace("attention"), HeadSpace("prior")))
     assert len(space.sample(10**9, seed=0)) == 3
     assert len(drawn) <= 50 * 4
+    whole = Space(heads=(HeadSpace("mlp", {"hidden": Range(1, 3, integer=True)}),))
+    drawn.clear()
+    assert len(whole.sample(10**4, seed=0)) == 3
+    assert len(drawn) <= 50 * 3
 
 
 def test_ranges_are_drawn_within_their_ends():

@@ -13,7 +13,7 @@ from basket.dataset.layout import SPLIT_FILES, is_simulated
 from basket.dataset.skills import N_LEVELS, SKILLS, skill_named
 from basket.evaluate.bootstrap import Interval, difference_interval
 from basket.evaluate.results import Reference, SplitScores
-from basket.heads.matrix import Matrix, build_matrix
+from basket.heads.matrix import Matrix, build_matrix, reasons_left_out
 from basket.heads.streaming import FeatureSource
 from basket.metrics import CONFUSION_METRICS
 
@@ -67,9 +67,8 @@ def matrix_of_test_set(
     A head cannot be fitted on nothing, which is why :func:`build_matrix` refuses; a report can say
     that a whole test set was lost, with the reason of each video.
     """
-    usable = set.intersection(*(set(source.video_ids) for source, _ in sources))
-    labelled: list[bool] = np.any(table.levels >= 0, axis=1).tolist()
-    if any(has and video in usable for video, has in zip(table.video_ids, labelled, strict=True)):
+    left_out = reasons_left_out(sources, table)
+    if len(left_out) < len(table):
         return build_matrix(sources, table, pooling=pooling)
     return Matrix(
         X=np.zeros((0, 0), dtype=np.float32),
@@ -78,10 +77,7 @@ def matrix_of_test_set(
         ids=(),
         skills=tuple(table.skills),
         n_levels=table.n_levels,
-        left_out={
-            video: _why_lost(video, sources) if has else "no labels"
-            for video, has in zip(table.video_ids, labelled, strict=True)
-        },
+        left_out=left_out,
     )
 
 
@@ -98,14 +94,3 @@ def split_changes(
         interval = difference_interval(now.mean, now.interval, before.mean, before.interval)
         changes[name] = (now.mean - before.mean, interval)
     return changes
-
-
-def _why_lost(video_id: str, sources: Sequence[tuple[FeatureSource, str]]) -> str:
-    said = []
-    for source, _ in sources:
-        reason = source.failed.get(video_id)
-        if reason is not None:
-            said.append(f"failed in {source.name}: {reason}")
-        elif video_id not in set(source.video_ids):
-            said.append(f"not in {source.name}")
-    return "; ".join(said)

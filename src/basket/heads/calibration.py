@@ -154,14 +154,16 @@ class Calibration:
 
 
 def check_share(share: float) -> None:
-    """Refuse a share of players to set aside that leaves none, or is none.
+    """Refuse a share of players to set aside that leaves nobody to fit on, or is no share.
 
     Raises
     ------
     UsageError
     """
     if not 0 <= share < 1:
-        raise UsageError(f"the share of players to set aside must lie in 0..1, got {share}")
+        raise UsageError(
+            f"the share of players to set aside must be at least 0 and below 1, got {share}"
+        )
 
 
 def set_aside(

@@ -102,7 +102,7 @@ def build_matrix(
     if not sources:
         raise UsageError("no feature set was given; name at least one")
     poolings = parse_poolings(pooling, len(sources))
-    reasons = _reasons(sources, labels)
+    reasons = reasons_left_out(sources, labels)
     kept = [row for row, video_id in enumerate(labels.video_ids) if video_id not in reasons]
     if not kept:
         some = next(iter(reasons.items()), None)
@@ -130,30 +130,22 @@ def build_matrix(
     )
 
 
-def side_by_side(parts: Sequence[Features]) -> Features:
-    """Columns of several feature sets for the same videos.
+def reasons_left_out(
+    sources: Sequence[tuple[FeatureSource, str]], labels: LabelTable
+) -> dict[str, str]:
+    """Why videos of a label file cannot take part, for those that cannot.
 
-    Raises
-    ------
-    UsageError
-        They are ragged, and a video has different numbers of segments in two of them.
+    Parameters
+    ----------
+    sources : sequence of (FeatureSet, str)
+        As of :func:`build_matrix`, which leaves out these videos.
+    labels : LabelTable
+
+    Returns
+    -------
+    dict of str to str
+        Video id to what is missing in each feature set.
     """
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if not isinstance(first, RaggedFeatures):
-        return np.concatenate([np.asarray(part) for part in parts], axis=1)
-    ragged = [part for part in parts if isinstance(part, RaggedFeatures)]
-    if any(not np.array_equal(part.offsets, first.offsets) for part in ragged):
-        raise UsageError(
-            "the feature sets cut videos into different segments, which cannot stand side by "
-            "side; pool them, or choose feature sets of one plan"
-        )
-    return RaggedFeatures(np.concatenate([part.values for part in ragged], axis=1), first.offsets)
-
-
-def _reasons(sources: Sequence[tuple[FeatureSource, str]], labels: LabelTable) -> dict[str, str]:
-    """Why a labelled video cannot take part, for those that cannot."""
     labelled = np.asarray((labels.levels >= 0).any(axis=1)).tolist()
     present = [set(source.video_ids) for source, _ in sources]
     empty = {source.name: _without_segments(source, labels.video_ids) for source, _ in sources}
@@ -175,6 +167,28 @@ def _reasons(sources: Sequence[tuple[FeatureSource, str]], labels: LabelTable) -
         if said:
             reasons[video_id] = "; ".join(said)
     return reasons
+
+
+def side_by_side(parts: Sequence[Features]) -> Features:
+    """Columns of several feature sets for the same videos.
+
+    Raises
+    ------
+    UsageError
+        They are ragged, and a video has different numbers of segments in two of them.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if not isinstance(first, RaggedFeatures):
+        return np.concatenate([np.asarray(part) for part in parts], axis=1)
+    ragged = [part for part in parts if isinstance(part, RaggedFeatures)]
+    if any(not np.array_equal(part.offsets, first.offsets) for part in ragged):
+        raise UsageError(
+            "the feature sets cut videos into different segments, which cannot stand side by "
+            "side; pool them, or choose feature sets of one plan"
+        )
+    return RaggedFeatures(np.concatenate([part.values for part in ragged], axis=1), first.offsets)
 
 
 def _without_segments(source: FeatureSource, video_ids: Sequence[str]) -> set[str]:

@@ -20,8 +20,6 @@ from basket.sweep.space import Range, Space
 #: Fits settings and returns their records; ``full`` is False where the resource was cut down.
 RunBatch = Callable[[Sequence[Setting], bool], dict[Setting, dict[str, Any]]]
 
-_UNLESS_GIVEN = {"epochs": 100, "rounds": 300}
-
 #: Known configurations that Optuna may propose in a row before there is held to be nothing new.
 _REPEATS = 100
 
@@ -72,11 +70,9 @@ def score_of(record: dict[str, Any], metric: str) -> float:
 
 def rungs_of(space: Space, setting: Setting) -> list[Setting]:
     """The same setting with growing parts of its resource, the full one left out."""
-    name = setting.resource
-    if name is None or not isinstance(setting.parameters.get(name, 1), int):
-        # What is no number of epochs is told where it is fitted.
+    name, full = setting.resource, _full_resource(setting)
+    if name is None or full is None:
         return []
-    full = _full_resource(setting, name)
     factor, n_rungs = space.search.factor, space.search.rungs
     parts = [max(1, full // factor**step) for step in range(n_rungs, 0, -1)]
     return [setting.with_parameters(**{name: part}) for part in parts if part < full]
@@ -100,13 +96,17 @@ def _halve(settings: list[Setting], space: Space, run: RunBatch) -> list[Setting
     return [setting for setting in settings if setting in set(free) | set(racing)]
 
 
-def _full_resource(setting: Setting, name: str) -> int:
+def _full_resource(setting: Setting) -> int | None:
+    """Epochs or rounds of a setting, given or its head's; None where nobody can divide them."""
     from basket.heads.table import HEADS
 
-    given = setting.parameters.get(name)
-    if given is not None:
-        return int(given)
-    return int(HEADS[setting.head]().get_params(deep=False).get(name) or _UNLESS_GIVEN[name])
+    name = setting.resource
+    if name is None:
+        return None
+    defaults = HEADS[setting.head]().get_params(deep=False)
+    full = setting.parameters.get(name, defaults[name])
+    # What is no number of epochs is told where it is fitted.
+    return full if isinstance(full, int) else None
 
 
 def _walk_with_optuna(space: Space, run: RunBatch, folder: Path, data: str) -> None:

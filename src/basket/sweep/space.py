@@ -41,6 +41,16 @@ class Range:
     log: bool = False
     integer: bool = False
 
+    @property
+    def ends(self) -> tuple[float | int, float | int]:
+        """The least and the greatest number that is drawn."""
+        return (round(self.low), round(self.high)) if self.integer else (self.low, self.high)
+
+    @property
+    def n_values(self) -> float:
+        """How many different numbers there are to draw; infinity where they are not whole."""
+        return self.high - self.low + 1 if self.integer else math.inf
+
     def draw(self, random: np.random.Generator) -> float | int:
         """One number."""
         # A whole number stands for everything that is rounded to it, at the ends too.
@@ -170,10 +180,10 @@ class Space:
         return list(found)
 
     def _size(self) -> float:
-        """No fewer configurations than there are; infinitely many with a range."""
+        """No fewer configurations than there are; infinitely many with a range of real numbers."""
         sizes = [
             math.prod(
-                math.inf if isinstance(values, Range) else len(values)
+                values.n_values if isinstance(values, Range) else len(values)
                 for values in head.params.values()
             )
             for head in self.heads

@@ -170,12 +170,14 @@ def _head(node: _Node) -> HeadSpace:
 
 
 def _choices(head: str, parameter: str, node: _Node) -> Choices:
+    def refuse(*values: Any) -> None:
+        for value in values:
+            check_parameters(head, taken({parameter: value}))
+
     if isinstance(node.value, dict) and parameter != "class_weight":
-        return _range(node)
-
-    def refuse(value: Any) -> None:
-        check_parameters(head, taken({parameter: value}))
-
+        found = _range(node)
+        node.checked(lambda _: refuse(*found.ends))
+        return found
     # What is wrong with values together (a loss and a link) is told where they are fitted.
     return tuple(entry.checked(refuse) for entry in node.entries())
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from basket.dataset import LabelTable, is_simulated, read_labels
+from basket.dataset import LabelTable, read_labels
 from basket.errors import RunError
-from basket.workflows.common import Say
+from basket.workflows.common import Say, origin_of
 
 if TYPE_CHECKING:
     from basket.evaluate.report import EvaluationReport
@@ -52,15 +52,7 @@ def chosen_run(
         pooling=setting.pooling,
         feature_sets=described(loaded.sources(setting.features)),
         out=out,
-        labels={
-            "cache": str(loaded.data.cache.resolve()),
-            "simulated": any(is_simulated(table.path) for table in tables.values()),
-            "chosen_of": board.n_tried,
-            **{
-                name: {"path": str(table.path.resolve()), "sha256": table.sha256}
-                for name, table in tables.items()
-            },
-        },
+        labels={**origin_of(tables, loaded.data.cache), "chosen_of": board.n_tried},
     )
 
 
@@ -108,7 +100,7 @@ def _test_report(
     from basket.evaluate import protocol
     from basket.evaluate.report import RunReport, assemble_report
     from basket.evaluate.scores import evaluate
-    from basket.workflows.evaluation import describe_run
+    from basket.workflows.evaluation import chosen_by, chosen_by_words, describe_run
 
     table = test_labels(test, loaded)
     matrix = protocol.matrix_of_test_set(
@@ -124,6 +116,9 @@ def _test_report(
         lost=protocol.lost_levels(table, matrix.ids),
         references=protocol.references_for(table, simulated=about.simulated),
     )
+    notes = []
+    if players := chosen_by(run, matrix.groups):
+        notes.append(chosen_by_words("test", players, [run.path.name]))
     more = "" if n_looks == 1 else f" It is look number {n_looks} at this test set by this sweep."
     return assemble_report(
         [RunReport(about, {"test": scores})],
@@ -131,7 +126,7 @@ def _test_report(
         n_levels=run.n_levels,
         primary_reason=f"the best validation {board.metric} of {board.n_tried} configurations",
         created=time.strftime("%Y-%m-%d %H:%M"),
-        notes=[f"{board.n_tried} configurations were tried on validation players.{more}"],
+        notes=[*notes, f"{board.n_tried} configurations were tried on validation players.{more}"],
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from basket.dataset.labels import LabelTable, shared_players
+from basket.dataset.layout import is_simulated
 from basket.dataset.overview import unused_end
 
 Arguments = ParamSpec("Arguments")
@@ -83,6 +84,25 @@ def tell_doubts(tables: Mapping[str, LabelTable], say: Say) -> None:
             f"Leak: {count} in both {names[first]} and {names[second]}, e.g. {players[0]}; scores "
             f"on {names[second]} are too good, and what is chosen by them is too bold"
         )
+
+
+def origin_of(tables: Mapping[str, LabelTable], cache: PathLike) -> dict[str, Any]:
+    """What a run keeps of the labels and of the cache that it was fitted from.
+
+    Parameters
+    ----------
+    tables : mapping of str to LabelTable
+        ``train``, and ``val`` where there is one.
+    cache : path
+    """
+    return {
+        "cache": str(Path(cache).resolve()),
+        "simulated": any(is_simulated(table.path) for table in tables.values()),
+        **{
+            name: {"path": str(table.path.resolve()), "sha256": table.sha256}
+            for name, table in tables.items()
+        },
+    }
 
 
 def default_run_folder(settings: Any) -> Path:

@@ -15,9 +15,13 @@ from basket.errors import RunError, UsageError
 from basket.workflows.common import PathLike, Say, one_or_several, silent, tell_left_out
 
 if TYPE_CHECKING:
-    from basket.cache import FeatureCache
+    import numpy as np
+    import numpy.typing as npt
+
+    from basket.cache import FeatureCache, FeatureSet
     from basket.evaluate.description import RunDescription
     from basket.evaluate.report import EvaluationReport
+    from basket.evaluate.slices import Meta
     from basket.heads.matrix import Matrix
     from basket.heads.persist import Run
 
@@ -76,7 +80,7 @@ def evaluate_run(
         unique_names,
     )
     from basket.evaluate.scores import evaluate
-    from basket.evaluate.slices import MAX_SLICES, read_meta, too_many, unmatched
+    from basket.evaluate.slices import read_meta
     from basket.heads.persist import Run
     from basket.heads.sources import sources_of_run
     from basket.workflows.prediction import load_run
@@ -96,34 +100,18 @@ def evaluate_run(
     known = None if meta is None else read_meta(meta)
     main_split = next(iter(tests))
     answered = []
-    chosen_by: dict[tuple[str, frozenset[str]], list[str]] = {}
-    matrices: dict[tuple[Any, ...], tuple[LabelTable, Matrix]] = {}
+    validated: dict[tuple[str, frozenset[str]], list[str]] = {}
+    test_sets = _TestSets(tests, video_root=video_root, meta=meta, known=known or {}, say=say)
     for run, called in zip(loaded, names_of_runs, strict=True):
         about = replace(describe_run(run), name=called)
         sources = sources_of_run(_cache_of(run, cache), run)
         splits_of_run = {}
-        for name, path in tests.items():
+        for name in tests:
             (on_stage or silent)(f"{called} on {name}")
-            # Runs on the same features share the pooled matrix.
-            key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
-            if key not in matrices:
-                table = read_labels(path, video_root=video_root, n_levels=run.n_levels)
-                table = in_order_of(run.skills, table)
-                matrix = protocol.matrix_of_test_set(sources, table, pooling=run.pooling)
-                matrices[key] = (table, matrix)
-                tell_left_out(name, matrix.left_out, say)
-                for column in unmatched(table.video_ids, known or {}):
-                    say(f"{name}: {column} of {meta} is known of none of its videos")
-                for column, count in too_many(table.video_ids, known or {}).items():
-                    say(
-                        f"{name}: {column} of {meta} has {count} values, too many to slice by "
-                        f"(at most {MAX_SLICES}, or numbers)"
-                    )
-            table, matrix = matrices[key]
+            table, matrix = test_sets.pooled(name, run, sources)
             answers = answers_of(run, matrix, split=name)
-            both = frozenset(answers.players.tolist()).intersection(run.validation_players)
-            if both:
-                chosen_by.setdefault((name, both), []).append(called)
+            if players := chosen_by(run, matrix.groups):
+                validated.setdefault((name, players), []).append(called)
             if name == main_split and answers.ids:
                 answered.append((about, answers))
             splits_of_run[name] = evaluate(
@@ -138,7 +126,7 @@ def evaluate_run(
                 references=protocol.references_for(table, simulated=about.simulated),
             )
         reports.append(RunReport(about, splits_of_run))
-    notes = [_chosen_on(*key, names) for key, names in chosen_by.items()]
+    notes = [chosen_by_words(*key, names) for key, names in validated.items()]
     for note in notes:
         say(note)
     if len(reports) > 1:
@@ -182,8 +170,57 @@ def describe_run(run: Run) -> RunDescription:
     )
 
 
-def _chosen_on(split: str, players: Collection[str], runs: Sequence[str]) -> str:
-    """A warning that what a run decides by was chosen on players whom it is scored on."""
+class _TestSets:
+    """Test sets of one evaluation; runs on the same features share the pooled matrix."""
+
+    def __init__(
+        self,
+        files: Mapping[str, PathLike],
+        *,
+        video_root: PathLike | None,
+        meta: PathLike | None,
+        known: Meta,
+        say: Say,
+    ) -> None:
+        self.files, self.video_root, self.say = files, video_root, say
+        self.meta, self.known = meta, known
+        self._pooled: dict[tuple[Any, ...], tuple[LabelTable, Matrix]] = {}
+
+    def pooled(
+        self, name: str, run: Run, sources: Sequence[tuple[FeatureSet, str]]
+    ) -> tuple[LabelTable, Matrix]:
+        """Labels and features of a test set, as a run takes them."""
+        from basket.evaluate import protocol
+
+        key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
+        if key not in self._pooled:
+            table = read_labels(self.files[name], video_root=self.video_root, n_levels=run.n_levels)
+            table = in_order_of(run.skills, table)
+            matrix = protocol.matrix_of_test_set(sources, table, pooling=run.pooling)
+            tell_left_out(name, matrix.left_out, self.say)
+            self._tell_unsliced(name, table)
+            self._pooled[key] = (table, matrix)
+        return self._pooled[key]
+
+    def _tell_unsliced(self, name: str, table: LabelTable) -> None:
+        from basket.evaluate.slices import MAX_SLICES, too_many, unmatched
+
+        for column in unmatched(table.video_ids, self.known):
+            self.say(f"{name}: {column} of {self.meta} is known of none of its videos")
+        for column, count in too_many(table.video_ids, self.known).items():
+            self.say(
+                f"{name}: {column} of {self.meta} has {count} values, too many to slice by "
+                f"(at most {MAX_SLICES}, or numbers)"
+            )
+
+
+def chosen_by(run: Run, players: npt.NDArray[np.str_]) -> frozenset[str]:
+    """Those of some players by whom a run's decision rules were chosen."""
+    return frozenset(players.tolist()).intersection(run.validation_players)
+
+
+def chosen_by_words(split: str, players: Collection[str], runs: Sequence[str]) -> str:
+    """A warning that what runs decide by was chosen on players whom they are scored on."""
     count = "1 player" if len(players) == 1 else f"{len(players):,} players"
     verb = "was a validation player" if len(players) == 1 else "were validation players"
     return (

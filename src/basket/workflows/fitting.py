@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import N_LEVELS, find_splits, is_simulated, read_labels
+from basket.dataset import N_LEVELS, find_splits, read_labels
 from basket.workflows.common import (
     DEFAULT_CACHE,
     PathLike,
     Say,
     default_run_folder,
     one_or_several,
+    origin_of,
     silent,
     tell_doubts,
     tell_left_out,
@@ -112,30 +113,9 @@ def fit_head(
         (on_stage or silent)(f"reading {name}")
         matrices[name] = build_matrix(sources, table, pooling=pool)
         tell_left_out(name, matrices[name].left_out, say)
-    labels = {
-        "cache": str(Path(cache).resolve()),
-        "simulated": any(is_simulated(table.path) for table in tables.values()),
-        **{
-            name: {"path": str(table.path.resolve()), "sha256": table.sha256}
-            for name, table in tables.items()
-        },
-    }
-    folder = (
-        Path(out)
-        if out is not None
-        else default_run_folder(
-            [
-                head,
-                dict(params or {}),
-                calibrate,
-                aside,
-                seed,
-                pool,
-                labels,
-                [each.spec.digest for each, _ in sources],
-            ]
-        )
-    )
+    labels = origin_of(tables, cache)
+    digests = [each.spec.digest for each, _ in sources]
+    decided = [head, dict(params or {}), calibrate, aside, seed, pool, labels, digests]
     run = fit_run(
         matrices["train"],
         matrices.get("val"),
@@ -144,7 +124,7 @@ def fit_head(
         seed=seed,
         pooling=pool,
         feature_sets=described(sources),
-        out=folder,
+        out=default_run_folder(decided) if out is None else Path(out),
         labels=labels,
         calibrate=calibrate,
         aside=aside,

@@ -226,15 +226,16 @@ def _labels(
     say: Say,
 ) -> tuple[PathLike, PathLike | None, PathLike | None]:
     """The label files named, or BASKET's own."""
-    if train is not None:
-        if val is None:
-            say("No --val: a fifth of the training players is held out for selection")
-        return train, val, test
-    root = None if video_root is None else Path(video_root)
-    names = ("train", "val", "test")
-    splits = find_splits(root, names=names, needed=("train",), option="--train CSV")
-    say(f"Labels: {', '.join(str(splits[name]) for name in splits if name != 'test')}")
-    return splits["train"], val or splits.get("val"), test or splits.get("test")
+    if train is None:
+        root = None if video_root is None else Path(video_root)
+        names = ("train", "val", "test")
+        splits = find_splits(root, names=names, needed=("train",), option="--train CSV")
+        train, val = splits["train"], val or splits.get("val")
+        test = test or splits.get("test")
+        say(f"Labels: {train}" + (f" and {val}" if val else ""))
+    if val is None:
+        say("No --val: a fifth of the training players is held out for selection")
+    return train, val, test
 
 
 def _about(space: Space, loaded: Loaded, val: PathLike | None) -> dict[str, Any]:
@@ -250,7 +251,7 @@ def _about(space: Space, loaded: Loaded, val: PathLike | None) -> dict[str, Any]
         "data": {" + ".join(names): loaded.digest(names) for names in space.features},
         "train": str(loaded.data.train.resolve()),
         "val": None if val is None else str(Path(val).resolve()),
-        "simulated": is_simulated(loaded.data.train),
+        "simulated": any(is_simulated(table.path) for table in loaded.tables),
         "random_weights": sorted(
             {
                 source.spec.backbone
