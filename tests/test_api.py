@@ -236,7 +236,7 @@ def test_representations_are_short_and_tables_are_escaped(league, fitted, featur
     assert f"{feature_set.name} has random weights" in listed._repr_html_()
     assert "ridge on motion.dense" in repr(fitted)
     assert len(repr(fitted)) < 300
-    assert "Random weights." in fitted._repr_html_()
+    assert "Random weights:" in fitted._repr_html_()
     accuracy = fitted.metrics["val"]["head"]["accuracy"]["mean"]
     assert f"{accuracy:.4f}" in fitted._repr_html_()
     report = basket.evaluate_run([fitted.path], tests={"a<b": league.test})
