@@ -244,7 +244,7 @@ def test_representations_are_short_and_tables_are_escaped(league, fitted, featur
     assert "a&lt;b" in report._repr_html_()
     assert "<script" not in report._repr_html_()
     assert "Random weights:" in feature_set._repr_html_()
-    assert "random weights" in Prediction(fitted, (), {}, features=None)._repr_html_()
+    assert "Random weights:" in Prediction(fitted, (), {}, features=None)._repr_html_()
 
 
 def test_a_sweep_shows_its_leaderboard(league, tmp_path):

@@ -48,7 +48,7 @@ def cautions(config: Mapping[str, Any]) -> list[str]:
     """What must stand beside anything that a run says, by what its ``run.json`` says of it."""
     said = {
         "simulated": "Fitted on simulated players: this says nothing about real ones.",
-        "random_weights": "Random weights: its features were never trained; a control, not a model.",
+        "random_weights": "Random weights: its features were never trained; it is a control.",
     }
     return [sentence for key, sentence in said.items() if config[key]]
 
