@@ -7,12 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from basket.cache import open_cache
-from basket.errors import BasketError, IdentityError, WeightsError
+from basket.errors import BasketError, IdentityError, Interrupted, WeightsError
 from basket.extract import ray_actor, ray_engine
 from basket.extract.attempts import Attempts
 from basket.extract.ray_actor import ActorSetup, LotExtractor
 from basket.extract.ray_cluster import RayCluster
 from basket.extract.recipe import BackboneRecipe
+from basket.extract.signals import stop_requested, stopping_on_signals
+from basket.extract.summary import Progress
 from basket.extract.workers import WorkerLimits
 
 from .conftest import PLAN, assert_same
@@ -85,6 +87,18 @@ class _Handle:
         return SimpleNamespace(remote=remote)
 
 
+def setup_for(cache) -> ActorSetup:
+    return ActorSetup(
+        recipe=BackboneRecipe(("motion",)),
+        plan=PLAN,
+        cache=str(cache),
+        decoder="pyav",
+        limits=WorkerLimits(),
+        batch_size=None,
+        retry_failed=False,
+    )
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Extract with a stand-in for Ray; returns the summary."""
@@ -98,16 +112,7 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(ray_engine, "_TICK_S", 0.0)
         # This process may be connected to the cluster of other tests.
         monkeypatch.setattr(ray_actor, "_node_id", lambda: "here")
-        setup = ActorSetup(
-            recipe=BackboneRecipe(("motion",)),
-            plan=PLAN,
-            cache=str(tmp_path / "cache"),
-            decoder="pyav",
-            limits=WorkerLimits(),
-            batch_size=None,
-            retry_failed=False,
-        )
-        setup = replace(setup, **changes)
+        setup = replace(setup_for(tmp_path / "cache"), **changes)
         return ray_engine.extract_on_ray(sources, setup=setup, cluster=RayCluster(), workers=1)
 
     return extract
@@ -187,3 +192,19 @@ def test_nodes_with_different_weights_are_refused(run, sources):
 
     with pytest.raises(IdentityError, match="different backbones"):
         run(StandInRay(fails, nodes=2), sources)
+
+
+def test_an_actor_that_is_told_to_stop_as_a_lot_begins_stops(tmp_path, sources, monkeypatch):
+    actor = LotExtractor(setup_for(tmp_path / "cache"))
+    seen = []
+
+    def extraction(*_args, on_progress, **_kwargs):
+        actor.stop()
+        with stopping_on_signals():  # forgets what came before it
+            on_progress(Progress(0, 1, 0, 0, 0.0, 0.0, {}))
+            seen.append(stop_requested())
+            raise Interrupted("stopped")
+
+    monkeypatch.setattr(ray_actor, "extract", extraction)
+    assert actor.extract(sources) is None
+    assert seen == [True]

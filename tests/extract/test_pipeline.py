@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -206,6 +207,25 @@ def test_links_to_nowhere_and_out_of_the_root_cost_one_video_each(tmp_path, reel
         assert "no such file" in summary.failed["gone.mp4"]
         assert "leads out of the video root" in summary.failed["out.mp4"]
         assert cache["counting"].video_ids == ("good.mp4",)
+
+
+def test_what_has_no_weights_runs_on_the_cpu_wherever_networks_do(tmp_path, reels):
+    class Network(Counting):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spec = replace(self.spec, name="network", weights_sha256="0" * 64)
+
+    cache = open_cache(tmp_path / "c", create=True)
+    extract(
+        sources(reels, "0.mp4"),
+        backbones=[Counting(), Network()],
+        plan=PLAN,
+        cache=cache,
+        provenance={"device": "cuda", "precision": "bf16"},
+    )
+    recorded = {name: cache[name].row("0.mp4").provenance for name in ("counting", "network")}
+    assert [recorded["counting"][key] for key in ("device", "precision")] == ["cpu", "fp32"]
+    assert [recorded["network"][key] for key in ("device", "precision")] == ["cuda", "bf16"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is text")

@@ -32,8 +32,8 @@ class FinishedVideos:
         For each backbone, how often videos were tried before this extraction.
     replaced : frozenset of str
         Videos that have features, made from another file; these replace them.
-    provenance : mapping
-        What every row records of how it was made.
+    provenance : sequence of mapping
+        For each backbone, what every row records of how it was made.
     hash_sources : bool
         Record the SHA-256 of each source file.
 
@@ -51,7 +51,7 @@ class FinishedVideos:
     writers: Sequence[ShardWriter]
     attempts_before: Sequence[Mapping[str, int]]
     replaced: frozenset[str]
-    provenance: Mapping[str, Any]
+    provenance: Sequence[Mapping[str, Any]]
     hash_sources: bool
     videos: int = field(default=0, init=False)
     failed: dict[str, str] = field(default_factory=dict, init=False)
@@ -109,5 +109,5 @@ class FinishedVideos:
             fps=info.fps if info else 0.0,
             width_px=info.width_px if info else 0,
             height_px=info.height_px if info else 0,
-            provenance={**self.provenance, **note, **hashed},
+            provenance={**self.provenance[position], **note, **hashed},
         )

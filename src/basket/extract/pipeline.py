@@ -22,7 +22,7 @@ from basket.cores import usable_cores
 from basket.errors import Interrupted
 from basket.extract.assembly import VideoInProgress
 from basket.extract.attempts import Attempts
-from basket.extract.backbones.base import Backbone
+from basket.extract.backbones.base import Backbone, BackboneSpec
 from basket.extract.backbones.batching import BatchSize, auto_batch_size
 from basket.extract.decode import decoder_name
 from basket.extract.decoding import Batch, Message, Opened, Source
@@ -126,10 +126,11 @@ def extract(
     forward = Forward(embedders)
     # Which of several like devices it was changes no number: two GPUs are no mixture.
     kind = device.partition(":")[0]
-    recorded = {**decoding_provenance(decoder), "device": kind, **(provenance or {})}
+    common = {**decoding_provenance(decoder), "device": kind, **(provenance or {})}
+    recorded = [_provenance_of(spec, common) for spec in specs]
     if say is not None and jobs:
-        for each in sets:
-            for warning in (_damage_sentence(each), mixing_sentence(each, recorded)):
+        for each, coming in zip(sets, recorded, strict=True):
+            for warning in (_damage_sentence(each), mixing_sentence(each, coming)):
                 if warning:
                     say(warning)
     finished = FinishedVideos(
@@ -293,6 +294,12 @@ def _damage_sentence(feature_set: FeatureSet) -> str:
         f"{feature_set.name} has damaged shards ({len(damaged)}): their videos are made again. "
         "basket cache verify tells what is wrong, basket cache repair sets them aside"
     )
+
+
+def _provenance_of(spec: BackboneSpec, common: Mapping[str, Any]) -> dict[str, Any]:
+    """What rows of one backbone record: arithmetic without weights runs on the CPU, always."""
+    here = {} if spec.weights_sha256 else {"device": "cpu", "precision": "fp32"}
+    return {**common, **{name: value for name, value in here.items() if name in common}}
 
 
 def decoding_provenance(decoder: str) -> dict[str, Any]:

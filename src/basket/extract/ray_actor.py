@@ -178,6 +178,8 @@ class LotExtractor:
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
+        if self._stopped:  # told before the extraction began to look, and cleared what was set
+            request_stop()
 
     def progress(self) -> Progress | None:
         """How far the lot at work is; None between lots."""
