@@ -60,7 +60,8 @@ class BackboneSpec:
     columns : mapping of str to list of str
         Names of the columns of a stream, where they mean something one by one.
     weights_sha256 : str
-        Over the weight tensors, sorted by name; empty when there are none.
+        Over the weight tensors, sorted by name; empty when there are none, which is taken for
+        arithmetic on the CPU.
     checkpoint, revision, licence : str
         Where the weights came from. Empty when there are none.
     random_weights : bool
