@@ -67,7 +67,11 @@ def test_frames_are_visited_once_and_in_order():
 
 def test_valid_frames_are_those_within_the_video():
     segments = [Segment(0.0, 2.0), Segment(2.0, 4.0), Segment(4.0, 6.0)]
-    assert count_valid_frames(segments, 4, duration_s=3.0).tolist() == [4, 2, 0]
+    info = VideoInfo(3.0, 10.0, 8, 8, 30)
+    assert count_valid_frames(segments, 4, info).tolist() == [4, 2, 0]
+    assert count_valid_frames([], 4, info).tolist() == []
+    holed = VideoInfo(3.0, 10.0, 8, 8, 30, holes_s=((0.5, 1.5), (1.9, 2.0)))
+    assert count_valid_frames(segments, 4, holed).tolist() == [2, 2, 0]
 
 
 def test_segments_of_an_aligned_plan_start_on_the_key_frames_of_the_video():

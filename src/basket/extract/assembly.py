@@ -82,25 +82,30 @@ class VideoInProgress:
         self.clips_left -= len(segments)
 
     def features_of(self, backbone: int, n_frames: int) -> VideoFeatures:
-        """The features for one backbone as the cache stores them, float16."""
-        segments = self.opened.segments
+        """The features for one backbone as the cache stores them, float16.
+
+        A segment none of whose frames is good is left out.
+        """
+        valid = count_valid_frames(self.opened.segments, n_frames, self.opened.info)
+        kept = np.flatnonzero(valid) if self.opened.info.holes_s else np.arange(len(valid))
+        segments = [self.opened.segments[each] for each in kept.tolist()]
         with np.errstate(over="ignore"):  # an overflow is told by why_not_storable
             halves = {
-                stream: values.astype(np.float16)
+                stream: values[kept].astype(np.float16)
                 for stream, values in self.features[backbone].items()
             }
         return VideoFeatures(
             features=halves,
             start_s=np.array([segment.start_s for segment in segments]),
             end_s=np.array([segment.end_s for segment in segments]),
-            frames_valid=count_valid_frames(
-                segments, n_frames, duration_s=self.opened.info.duration_s
-            ),
+            frames_valid=valid[kept],
         )
 
 
 def why_not_storable(features: VideoFeatures) -> str:
     """Why features must not be stored, in a sentence; an empty string when they may be."""
+    if not len(features.frames_valid):
+        return "none of its segments has a good picture: data are missing"
     for stream, values in features.features.items():
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(bad):

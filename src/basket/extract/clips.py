@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.extract.backbones.base import BackboneSpec, FrameGeometry
-from basket.extract.decode.base import SLACK_S, Decoder, DisplayedFrame
+from basket.extract.decode.base import SLACK_S, Decoder, DisplayedFrame, VideoInfo
 from basket.extract.segments import Segment, SegmentPlan, frame_times
 
 
@@ -123,21 +123,22 @@ def read_clips(
 
 
 def count_valid_frames(
-    segments: Sequence[Segment], n_frames: int, *, duration_s: float
+    segments: Sequence[Segment], n_frames: int, info: VideoInfo
 ) -> npt.NDArray[np.int32]:
-    """Frames of each segment's clip that lie within the video; the others repeat its last one.
+    """Frames of each segment's clip that show the video as it is at their instant.
+
+    Those past its end repeat the last one, and those in a hole the nearest good one.
 
     Returns
     -------
     ndarray, int32, (len(segments),)
     """
-    return np.array(
-        [
-            (frame_times(segment, n_frames, duration_s=duration_s) < duration_s - SLACK_S).sum()
-            for segment in segments
-        ],
-        dtype=np.int32,
-    )
+    ends_s = info.duration_s
+    instants = np.array([frame_times(each, n_frames, duration_s=ends_s) for each in segments])
+    valid = instants < ends_s - SLACK_S
+    for start_s, stop_s in info.holes_s:
+        valid &= (instants < start_s - SLACK_S) | (instants >= stop_s - SLACK_S)
+    return np.asarray(valid.reshape(len(segments), n_frames).sum(axis=1), dtype=np.int32)
 
 
 def planned_shapes(spec: BackboneSpec, plan: SegmentPlan) -> list[ClipShape]:

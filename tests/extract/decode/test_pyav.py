@@ -232,7 +232,7 @@ def test_a_name_that_looks_like_a_protocol_is_a_file(tmp_path, make_video, monke
         ({"width_px": 8193}, "8193x720 pixels; at most 8192"),
         ({"height_px": 9000}, "1280x9000 pixels; at most 8192"),
         ({"duration_s": 4 * 3600 + 1.0}, "at most 4 h"),
-        ({"fps": 241.0}, "241 frames per second; at most 240"),
+        ({"frames": 540 * 253}, "136620 pictures in 540 s; at most 240 per second"),
     ],
 )
 def test_what_no_reel_claims_is_refused(claim, words):

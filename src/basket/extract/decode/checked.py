@@ -104,7 +104,7 @@ def refuse_unless_ordinary(name: str, reference: PyAVDecoder) -> None:
     info = reference.info
     kind = ""
     if info.note:
-        kind = f"damaged files ({info.note})"
+        kind = f"a file that is not plain ({info.note})"
     elif info.pixel_format not in SAME_COLOURS:
         kind = f"the pixel format {info.pixel_format}: its colours differ from PyAV's"
     elif reference.interlaced:

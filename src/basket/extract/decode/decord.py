@@ -19,8 +19,8 @@ import numpy.typing as npt
 from basket.errors import MissingDependencyError, VideoError
 from basket.extract.decode.base import Decoder
 from basket.extract.decode.checked import CheckedDecoder, refuse_unless_ordinary
-from basket.extract.decode.index import FrameTable
 from basket.extract.decode.pyav import open_pyav
+from basket.extract.decode.timeline import FrameTable
 
 
 @contextmanager

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from basket.errors import VideoError
-from basket.extract.decode.base import SLACK_S, check_regular_file
+from basket.extract.decode.base import check_regular_file
+from basket.extract.decode.timeline import CUT, FrameTable, Packet, lay_out
 
 if TYPE_CHECKING:
     import av.container
@@ -30,66 +27,15 @@ _OPTIONS = {
     "h264,hevc,m4v,mpegvideo",
 }
 
+#: Where FFmpeg marks a packet as corrupt only because the file ends inside it. Elsewhere the mark
+#: is a hole, behind which the recording goes on.
+_CUT_WHERE_CORRUPT = frozenset(["mov,mp4,m4a,3gp,3g2,mj2", "avi", "flv"])
 
-_SOUGHT_BY_DECODING_TIME = frozenset(["mpegts", "mpeg"])
+#: Containers that record nothing of their end, so that a cut shows only in the last picture.
+_OPEN_ENDED = frozenset(["mpegts", "mpeg", "asf", "ogg"])
 
-
-@dataclass(frozen=True)
-class FrameTable:
-    """Timestamps of all frames of a stream, in presentation order.
-
-    Parameters
-    ----------
-    pts : ndarray, int64, (frames,)
-        In units of the stream's time base; strictly rising.
-    is_key : ndarray, bool, (frames,)
-    seek_to : ndarray, int64, (frames,)
-        Where to ask the container for each frame: transport streams are searched by decoding time,
-        all others have an index by presentation time.
-    seconds_per_tick : float
-    duration_s : float
-        To the end of the last frame.
-    note : str
-        ``truncated: ...`` where the container promises more than the file has.
-    sought_by_decoding_time : bool
-        The file is a transport or program stream: no index, frames are searched for.
-    """
-
-    pts: npt.NDArray[np.int64]
-    is_key: npt.NDArray[np.bool_]
-    seek_to: npt.NDArray[np.int64]
-    seconds_per_tick: float
-    duration_s: float
-    note: str = ""
-    sought_by_decoding_time: bool = False
-
-    @cached_property
-    def times_s(self) -> npt.NDArray[np.float64]:
-        """Timestamps from the first frame, in seconds."""
-        return np.asarray((self.pts - self.pts[0]) * self.seconds_per_tick, dtype=np.float64)
-
-    @cached_property
-    def keys(self) -> npt.NDArray[np.int64]:
-        """Indices of the key frames, rising."""
-        return np.flatnonzero(self.is_key)
-
-    @property
-    def keyframes_s(self) -> npt.NDArray[np.float64]:
-        """Timestamps of the key frames from the first frame, in seconds."""
-        return self.times_s[self.keys]
-
-    def on_display(self, times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Index of the frame on display at each instant; before the first frame, the first.
-
-        Raises
-        ------
-        ValueError
-            The instants do not ascend.
-        """
-        instants = np.asarray(times_s, dtype=np.float64)
-        if bool((np.diff(instants) < 0).any()):
-            raise ValueError("times_s must be ascending")
-        return np.maximum(np.searchsorted(self.times_s, instants + SLACK_S, side="right") - 1, 0)
+#: FFmpeg's flag of containers whose clock may jump (AVFMT_TS_DISCONT).
+_CLOCK_MAY_JUMP = 0x0200
 
 
 @contextmanager
@@ -136,75 +82,94 @@ def scan_packets(
     """
     import av
 
-    rows: list[tuple[int, int, int, bool]] = []
-    note = ""
+    name = container.format.name
+    recorder = name if container.format.flags & _CLOCK_MAY_JUMP else ""
+    packets, lost, begins_with_key, note, others = list[Packet](), list[int](), None, "", 0
     try:
         for packet in container.demux(stream):
+            if begins_with_key is None:
+                begins_with_key = packet.is_keyframe
             if packet.size == 0 or packet.is_discard:
+                others += packet.dts is not None  # the last one, which ends the stream, has none
                 continue
             if packet.is_corrupt:
-                note = "truncated: the file ends inside a frame"
-                break
-            if packet.pts is None:
-                raise VideoError("its frames carry no timestamps; remux it (ffmpeg -i in out.mp4)")
-            dts = packet.pts if packet.dts is None else packet.dts
-            rows.append((packet.pts, dts, packet.duration or 0, packet.is_keyframe))
+                if name in _CUT_WHERE_CORRUPT:
+                    note = CUT
+                    break
+                # The parser hands a frame out when it sees the next one, with the mark of that.
+                lost.append(len(packets) + (name == "mpegts"))
+            times = packet.pts, packet.dts, packet.duration or 0
+            packets.append(Packet(*times, packet.is_keyframe, packet.pos or 0))
     except av.FFmpegError as error:
         note = f"truncated: reading stops early ({_reason(error)})"
-    if not rows or stream.time_base is None:
-        raise VideoError("the file has no frames")
-    rows.sort()
-    pts, dts_of = np.array([row[:2] for row in rows], dtype=np.int64).T
-    if bool((np.diff(pts) <= 0).any()):
-        raise VideoError("two of its frames have the same timestamp; re-encode it")
-    seconds_per_tick = float(stream.time_base)
-    by_dts = container.format.name in _SOUGHT_BY_DECODING_TIME
-    last_ticks = _last_duration(pts, rows[-1][2], stream)
-    duration_s = float(pts[-1] - pts[0] + last_ticks) * seconds_per_tick
-    return FrameTable(
-        pts=pts,
-        is_key=np.array([row[3] for row in rows], dtype=np.bool_),
-        seek_to=dts_of if by_dts else pts,
-        seconds_per_tick=seconds_per_tick,
-        duration_s=duration_s,
-        # Matroska counts from 0, however late the pictures begin; others from the first picture.
-        note=note
-        or _promises_more(
-            container, stream, len(rows), max(duration_s, duration_s + pts[0] * seconds_per_tick)
-        ),
-        sought_by_decoding_time=by_dts,
+    # Program streams are marked where the file ends alone: only their last frame is incomplete.
+    if lost and (lost[-1] == len(packets) - 1 or name == "mpeg"):
+        note, lost = CUT, lost[:-1] if name != "mpeg" else []
+        del packets[-1]
+    if not packets or stream.time_base is None:
+        raise VideoError(
+            "it has no frames: an initialisation segment without its fragments, or a recording or "
+            "download that was cut off"
+        )
+    rate = stream.average_rate
+    table = lay_out(packets, lost, stream.time_base, rate=rate, recorder=recorder)
+    if table.clock and not table.sought_by_decoding_time:
+        raise VideoError(f"{table.remarks[0]}; re-encode it (ffmpeg -i in out.mp4)")
+    said = [f"{remark}, which is not counted as time" for remark in table.remarks]
+    index = getattr(stream, "index_entries", ()) if stream.frames and name[:3] == "mov" else ()
+    if index:  # the file's own word: a damaged key frame is still one
+        begins_with_key = index[0].is_keyframe
+    is_headless = not begins_with_key and table.lead > 0
+    note = note or (
+        "" if recorder else _promises_more(container, stream, len(index), table, others)
+    )
+    return replace(
+        table,
+        remarks=tuple([note, *said] if note else said),
+        lead=table.lead if is_headless or (packets[0].is_key and not others) else 0,
+        is_headless=is_headless,
+        last_stored=table.last_stored if name in _OPEN_ENDED or not container.duration else None,
+        ends_where_corrupt=name in _CUT_WHERE_CORRUPT,
     )
 
 
 def _promises_more(
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
-    frames: int,
-    duration_s: float,
+    indexed: int,
+    table: FrameTable,
+    others: int,
 ) -> str:
-    """Tell where the header promises more than the file holds; sound may last a little longer."""
+    """Tell where the header promises more than the file holds.
+
+    Edit lists leave frames out of FFmpeg's index (``indexed``) which the file's own count has;
+    ``others`` are packets that are read and not shown.
+    """
     import av
 
-    if stream.frames > frames:
-        return f"truncated: the file promises {stream.frames} frames and holds {frames}"
+    held, promised = len(table.pts) + others, indexed or stream.frames
+    # AVI counts the ticks of its clock, which may be finer than the pictures.
+    held = max(held, int(table.pts[-1]) + 1) if container.format.name == "avi" else held
+    if promised > held:
+        return f"truncated: the file promises {promised} frames and holds {held}"
+    # Matroska counts from 0, however late the pictures begin; others from the first picture.
+    end_s = table.duration_s + max(0.0, float(table.pts[0] * table.seconds_per_tick))
     promised_s = (container.duration or 0) / av.time_base
-    if promised_s > duration_s + max(1.0, 0.05 * duration_s):
-        return (
-            f"truncated: the file promises {promised_s:.1f} s, its pictures end {duration_s:.1f} s"
-        )
-    return ""
+    slack_s = max(1.0, 0.05 * table.duration_s)
+    if promised or promised_s <= end_s + slack_s or _ends_s(container) >= promised_s - slack_s:
+        return ""
+    return f"truncated: the file promises {promised_s:.1f} s, its pictures end {end_s:.1f} s"
 
 
-def _last_duration(
-    pts: npt.NDArray[np.int64], packet_duration: int, stream: av.video.stream.VideoStream
-) -> float:
-    """How long the last frame is shown, in ticks: its packet's word, else the usual distance."""
-    if packet_duration > 0:
-        return float(packet_duration)
-    if len(pts) > 1:
-        return float(np.median(np.diff(pts)))
-    rate, time_base = stream.average_rate, stream.time_base
-    return float(1 / (rate * time_base)) if rate and time_base else 1.0
+def _ends_s(container: av.container.InputContainer) -> float:
+    """When the last sound ends: it may go on where the pictures do not."""
+    sounds, end_s = container.streams.audio, 0.0
+    if sounds:
+        container.seek(0)
+        for packet in container.demux(*sounds):
+            if packet.pts is not None and packet.time_base is not None:
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return end_s
 
 
 def _reason(error: Exception) -> str:

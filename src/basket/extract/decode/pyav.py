@@ -11,7 +11,7 @@ from further back, never replaced.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from basket.errors import VideoError
 from basket.extract.decode.base import DisplayedFrame, VideoInfo, check_limits
-from basket.extract.decode.index import FrameTable, open_stream, scan_packets
+from basket.extract.decode.index import open_stream, scan_packets
 from basket.extract.decode.pictures import FrameConverter, PyAVFrame
+from basket.extract.decode.timeline import FrameTable
 
 if TYPE_CHECKING:
     import av.container
@@ -39,6 +40,18 @@ _SKIPPING_IS_EXACT = frozenset({"h264"})
 #: containers land late, and some frames need more than the nearest key frame. No more than that: a
 #: file with one bad frame among thousands of key frames must not be decoded thousands of times.
 _ATTEMPTS = (0, 0, 1, 4, 16)
+
+
+#: Codecs that show nothing before it can be right, when they are entered between key frames.
+_WAITS = frozenset({"h264", "hevc"})
+
+#: Pictures of an AVI file that are looked at for whether they come in the order of its times.
+_LOOKED_AT = 64
+
+_NO_TIMES = (
+    "AVI carries no presentation times, and this one stores its pictures in another order than "
+    "they are shown (B-frames); re-encode it (ffmpeg -i in.avi out.mp4)"
+)
 
 
 @contextmanager
@@ -80,12 +93,13 @@ class PyAVDecoder:
         self._can_skip = False
         self._table = scan_packets(container, stream)
         # Looking at one frame is the only way to learn its rotation and true size.
-        first = next(iter(self._decode(np.zeros(1, np.int64))))[1]
-        self._info = _describe(self._table, first, self._codec.name)
-        self._converter = FrameConverter(self._info.rotation_deg // 90)
+        first = self._first_picture()
         self._interlaced = bool(first.interlaced_frame)
         # Two fields of one frame may differ in whether others refer to them.
         self._can_skip = self._codec.name in _SKIPPING_IS_EXACT and not self._interlaced
+        self._look_at_doubtful_frames()
+        self._info = _describe(self._table, first, self._codec.name)
+        self._converter = FrameConverter(self._info.rotation_deg // 90)
 
     @property
     def info(self) -> VideoInfo:
@@ -115,11 +129,55 @@ class PyAVDecoder:
             for _ in range(count):
                 yield displayed
 
+    def _first_picture(self) -> av.VideoFrame:
+        """Decode the first frame; leave out those that need what lies before the file."""
+        import av
+
+        table = self._table
+        if not len(table.good):
+            raise VideoError(f"none of its pictures is whole: {table.note}")
+        is_recording = bool(table.lead) or table.sought_by_decoding_time
+        try:
+            if not table.is_headless:
+                return next(iter(self._decode(table.good[:1])))[1]
+        except VideoError:
+            if not is_recording:
+                raise
+        with suppress(av.InvalidDataError):
+            for frame in self._all_frames_from(0, set(), skip=False) if table.lead else ():
+                index = int(np.searchsorted(table.pts, frame.pts or 0))
+                is_right = self._codec.name in _WAITS or (frame.key_frame and index <= table.lead)
+                if is_right and not frame.is_corrupt and index in table.good:
+                    self._table = table.without_lead(index)
+                    return frame
+        # The first key frame itself is damaged, or its group needs more than the file holds.
+        self._table = table.without_lead(int(table.keys[1]) if len(table.keys) > 1 else 0)
+        return next(iter(self._decode(self._table.good[:1])))[1]
+
+    def _look_at_doubtful_frames(self) -> None:
+        """Decode what may be incomplete; where it is, there is a hole, or the file ends."""
+        for start, stop in self._table.doubtful_spans:
+            frames = self._table.good[(self._table.pts[self._table.good] >= start)]
+            try:
+                for _ in self._decode(frames[self._table.pts[frames] < stop]):
+                    pass
+            except VideoError:
+                self._table = self._table.without(start, stop)
+        if self._container.format.name == "avi" and self._codec.has_b_frames:
+            try:
+                for _ in self._decode(np.arange(min(len(self._table.pts), _LOOKED_AT))):
+                    pass
+            except VideoError as error:
+                raise VideoError(_NO_TIMES) from error
+
     def _decode(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield ``(index, frame)`` for each of the rising ``wanted`` indices, or raise."""
         import av
 
-        for run in runs(wanted, self._table.keys):
+        # Behind a hole it begins anew, at a key frame.
+        holes = np.searchsorted([start for start, _ in self._table.holes], self._table.pts[wanted])
+        parts = np.split(wanted, np.flatnonzero(np.diff(holes)) + 1)
+        for run in (run for part in parts for run in runs(part, self._table.keys)):
             missing, cause = run.tolist(), None
             for attempt, back in enumerate(_ATTEMPTS):
                 key = int(np.searchsorted(self._table.keys, missing[0], side="right")) - 1
@@ -160,18 +218,29 @@ class PyAVDecoder:
         """Frames from a key frame on, at least the wanted ones, in presentation order."""
         import av
 
-        codec, to_send = self._codec, len(wanted_pts)
+        codec, table, to_send = self._codec, self._table, len(wanted_pts)
         may_skip = skip and self._can_skip
-        start = int(self._table.keys[key]) if key else 0
-        start_pts = int(self._table.pts[start])
-        seek_to = int(self._table.seek_to[start])
-        self._container.seek(seek_to, stream=self._stream, backward=True, any_frame=False)
+        start = int(table.keys[key]) if key else 0
+        seek_to, any_frame = int(table.seek_to[start]), False
+        if not key and table.lead:  # what builds on nothing in the file may lie before
+            seek_to, any_frame = table.begins_at, True
+        if table.clock:
+            self._container.seek(seek_to, unsupported_byte_offset=True)
+        else:
+            self._container.seek(seek_to, stream=self._stream, any_frame=any_frame)
+        # What is shown before the last key frame that is of use may fail.
+        right_from = int(table.pts[_key_before(table, min(wanted_pts, default=0))])
+        has_begun, position = False, 0
         codec.flush_buffers()
         for packet in self._container.demux(self._stream):
-            if packet.is_corrupt:  # where the scan stopped too: the file is cut off here
+            if packet.is_corrupt and table.ends_where_corrupt:  # where the scan stopped too
                 break
             if packet.size == 0:  # not in the table either; the last one would drain the codec
                 continue
+            if table.clock and packet.pts is not None:
+                position = max(position, packet.pos or 0)
+                packet.pts -= table.late_at(position)
+            has_begun |= packet.pts is not None and packet.pts >= right_from
             is_wanted = packet.pts in wanted_pts
             codec.skip_frame = "NONREF" if may_skip and not is_wanted else "DEFAULT"
             try:
@@ -179,10 +248,10 @@ class PyAVDecoder:
             except av.InvalidDataError:
                 # Frames shown before the key frame but stored behind it need what lies before it
                 # (an open group of pictures). None is wanted, and none that follows needs them.
-                if packet.pts is None or packet.pts >= start_pts:
+                if has_begun and (packet.pts is None or packet.pts >= right_from):
                     raise
             to_send -= is_wanted
-            if not to_send:
+            if wanted_pts and not to_send:
                 break
         yield from codec.decode(None)
 
@@ -210,6 +279,12 @@ def runs(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> list[npt
     return [run for run in np.split(wanted, jumps) if len(run)]
 
 
+def _key_before(table: FrameTable, pts: int) -> int:
+    """The last key frame at or before a timestamp, else the first one, else the first frame."""
+    place = max(0, int(np.searchsorted(table.pts[table.keys], pts, side="right")) - 1)
+    return int(table.keys[place]) if len(table.keys) else 0
+
+
 def _describe(table: FrameTable, first: av.VideoFrame, codec: str) -> VideoInfo:
     rotation_deg = -int(first.rotation) % 360
     if rotation_deg % 90:
@@ -227,5 +302,6 @@ def _describe(table: FrameTable, first: av.VideoFrame, codec: str) -> VideoInfo:
             codec=codec,
             pixel_format=first.format.name,
             note=table.note,
+            holes_s=table.holes_s,
         )
     )
