@@ -22,7 +22,7 @@ from basket.heads.linear import linear_scores
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
 from basket.heads.links import LINKS
 from basket.heads.parameters import check_range
-from basket.heads.partial import fit_partial, rising
+from basket.heads.partial import fit_partial, offsets_of, rising
 from basket.heads.powers import best_powers, candidate_powers
 from basket.heads.rows import TrainingRows
 
@@ -213,7 +213,7 @@ class CumulativeHead(SkillHead):
         self.penalties_[skills] = chosen
         each = np.repeat(chosen, self._scores_per_skill(part.n_levels))
         parameters = problems.solve(each, start, tolerance=self.tolerance)
-        self._keep(skills, rotated.rotation, parameters, part.n_levels)
+        self._keep(skills, rotated.rotation, problems, parameters)
         if self.partial and part.n_levels > 2:
             self._fit_gaps(skills, learned, rotated.rotation, rotated.exact)
         return parameters
@@ -269,35 +269,39 @@ class CumulativeHead(SkillHead):
         )
 
     def _keep(
-        self, skills: npt.NDArray[np.int64], rotation: Rotation, parameters: Float, n_levels: int
+        self, skills: npt.NDArray[np.int64], rotation: Rotation, problems: Problems, found: Float
     ) -> None:
-        r, per_skill = len(rotation.values), self._scores_per_skill(n_levels)
-        coef = rotation.back(parameters[:, :r])
+        per_skill = len(problems.skill) // len(skills)
+        coef = rotation.back(found[:, : len(rotation.values)])
         intercept = -(coef @ rotation.mean)
-        cuts = parameters[:, r:]
+        cuts = problems.thresholds(found)
         if self.loss == "corn":
             intercept = intercept - cuts[:, 0]
         else:
-            # CORAL's biases are ordered at the optimum; just before it they need not be.
-            self.thresholds_[skills] = np.sort(cuts, axis=1)
+            self.thresholds_[skills] = cuts
         self.coef_[:, skills] = coef.T.reshape(-1, len(skills), per_skill)
         self.intercept_[skills] = intercept.reshape(len(skills), per_skill)
 
     def _fit_gaps(
         self, skills: npt.NDArray[np.int64], part: TrainingRows, rotation: Rotation, Z: Float
     ) -> None:
+        self.gap_offsets_[skills] = offsets_of(self.thresholds_[skills])
         leading = np.argsort(-rotation.values)[:_PARTIAL_DIRECTIONS]
         spread = np.sqrt(rotation.values[leading])
         standard = Z[:, leading] / spread
         back = rotation.back(np.eye(len(rotation.values))[leading]) / spread[:, None]
         for column, skill in enumerate(skills):
+            weights, cuts = part.weights_of(column), self.thresholds_[skill]
+            occur, levels = np.unique(part.levels[:, column][weights > 0], return_inverse=True)
+            if len(occur) < 3:
+                continue
             base = part.X.astype(np.float64) @ self.coef_[:, skill, 0] + self.intercept_[skill, 0]
             correction, first, offsets, slopes = fit_partial(
-                standard,
-                part.levels[:, column],
-                part.weights_of(column),
-                base=base,
-                thresholds=self.thresholds_[skill],
+                standard[weights > 0],
+                levels,
+                weights[weights > 0],
+                base=base[weights > 0],
+                thresholds=cuts[occur[:-1]],
                 penalty=float(self.penalties_[skill]),
                 link=LINKS[self.link],
             )
@@ -305,9 +309,10 @@ class CumulativeHead(SkillHead):
             self.coef_[:, skill, 0] += more
             self.intercept_[skill] -= more @ rotation.mean
             gap_slopes = back.T @ slopes
-            self.gap_slopes_[:, skill] = gap_slopes
-            self.gap_offsets_[skill] = offsets - rotation.mean @ gap_slopes
-            self.thresholds_[skill] = first
+            # Gaps at levels that do not occur depend on no feature.
+            self.thresholds_[skill] = cuts + (first - cuts[occur[0]])
+            self.gap_slopes_[:, skill, occur[1:-1] - 1] = gap_slopes
+            self.gap_offsets_[skill, occur[1:-1] - 1] = offsets - rotation.mean @ gap_slopes
 
     def _candidates(self, total_weight: float) -> Float:
         # From strong to weak: of equal losses, the first is the most cautious.

@@ -150,6 +150,12 @@ class Problems:
         Of a squared coefficient in each direction, in units of the penalty; 1 if not given.
     coral : bool
         Sum the K-1 binary log losses instead of the log probability of the level.
+
+    Notes
+    -----
+    A level without weight in a problem would lie between two equal thresholds, or beyond an
+    infinite one: no step reaches such an optimum. So each problem is solved over the levels that
+    occur in it, its thresholds standing first among its K-1; :meth:`thresholds` gives all of them.
     """
 
     def __init__(
@@ -170,29 +176,57 @@ class Problems:
         self.n_levels, self.link, self.coral = n_levels, link, coral
         self.costs = np.ones((len(skill), Z.shape[1])) if costs is None else costs
         self.total = weights.sum(axis=0)
-        self.start = self._marginal()
+        self._marginal()
         self._information()
 
-    def _marginal(self) -> Float:
-        """Parameters (J, r + K-1) of a model that looks at no feature."""
-        out = np.zeros((len(self.skill), self.Z.shape[1] + self.n_levels - 1))
-        for j, skill in enumerate(self.skill):
-            counts = np.bincount(
-                self.levels[:, skill], weights=self.weights[:, j], minlength=self.n_levels
-            )
-            counts += PSEUDO_WEIGHT * counts.sum() + 1e-300
-            below = np.cumsum(counts)[:-1] / counts.sum()
-            out[j, self.Z.shape[1] :] = self.link.quantile(below)
+    def _marginal(self) -> None:
+        """Levels that occur, and parameters (J, r + K-1) of a model that looks at no feature."""
+        counts = np.stack(
+            [
+                np.bincount(self.levels[:, skill], weights=row_weights, minlength=self.n_levels)
+                for skill, row_weights in zip(self.skill, self.weights.T, strict=True)
+            ]
+        )
+        self._occurs = counts > 0
+        # What does not occur is judged as what lies next to it.
+        self._rank = np.maximum(self._occurs.cumsum(axis=1) - 1, 0)
+        self._n_cuts = self._rank[:, -1]
+        counts += PSEUDO_WEIGHT * counts.sum(axis=1, keepdims=True) + 1e-300
+        below = np.cumsum(counts, axis=1)[:, :-1] / counts.sum(axis=1, keepdims=True)
+        self._all_cuts = self.link.quantile(below)
+        self.start = np.zeros((len(self.skill), self.Z.shape[1] + self.n_levels - 1))
+        for j, cuts in enumerate(self._all_cuts):
+            self._cuts_of(self.start, j)[:] = cuts[self._kept(j)]
+
+    def _kept(self, j: int) -> Index:
+        """Places of the thresholds of problem j among all K-1."""
+        return np.flatnonzero(self._occurs[j])[:-1]
+
+    def _cuts_of(self, parameters: Float, j: int, row: int | None = None) -> Float:
+        """Thresholds of problem j, whose parameters stand in ``row`` (j if not given); a view."""
+        r = self.Z.shape[1]
+        return parameters[j if row is None else row, r : r + self._n_cuts[j]]
+
+    def thresholds(self, parameters: Float) -> Float:
+        """All thresholds, (J, K-1): rising, with next to no room for a level that does not occur."""
+        out, latent = self._all_cuts.copy(), self.latent(parameters)
+        for j in np.flatnonzero(self._n_cuts):
+            kept, cuts = self._kept(j), np.sort(self._cuts_of(parameters, j))
+            out[j] += (cuts - out[j, kept])[np.minimum(self._rank[j, :-1], len(cuts) - 1)]
+            # What lies beyond the ends stays out of reach of scores twice as far out as these.
+            low, high = latent[:, j].min(), latent[:, j].max()
+            out[j, : kept[0]] -= max(cuts[0] - (2 * low - high), 0.0)
+            last = int(np.flatnonzero(self._occurs[j])[-1])
+            out[j, last:] += max((2 * high - low) - cuts[-1], 0.0)
         return out
 
     def _information(self) -> None:
         """Second derivatives at the start, by which steps are scaled."""
-        r = self.Z.shape[1]
-        self._threshold_inverse = np.zeros((len(self.skill), self.n_levels - 1, self.n_levels - 1))
+        self._threshold_inverse = [np.zeros((0, 0)) for _ in self.skill]
         self._curvature = np.zeros(len(self.skill))
-        # Where nothing has weight (nobody at or above a level, with corn) there is no step to take.
-        for j in np.flatnonzero(self.total > 0):
-            thresholds = self.start[j, r:]
+        # With one level (nobody at or above another, with corn) there is no step to take.
+        for j in np.flatnonzero(self._n_cuts):
+            thresholds = self._cuts_of(self.start, j)
             if self.coral:
                 below = self.link.cdf(thresholds)
                 matrix, curvature = np.diag(below * (1 - below)), float((below * (1 - below)).sum())
@@ -209,12 +243,12 @@ class Problems:
         return np.asarray((self.Z @ coef.T).astype(np.float64))
 
     def loss(self, latent: Float, thresholds: Float, j: int) -> tuple[Float, Float, Float]:
-        """Loss of each row, its derivative in the score (n,), weighted sums for thresholds (K-1,).
+        """Loss of each row, its derivative in the score (n,), weighted sums for the thresholds.
 
-        Problem j at scores (n,) and thresholds (K-1,).
+        Problem j at scores (n,) and thresholds, of levels that occur.
         """
-        levels, weights = self.levels[:, self.skill[j]], self.weights[:, j]
-        k = self.n_levels - 1
+        levels, weights = self._rank[j, self.levels[:, self.skill[j]]], self.weights[:, j]
+        k = len(thresholds)
         if self.coral:
             sign = np.where(levels[:, None] <= np.arange(k), 1.0, -1.0)
             wrong, log_right = expit_and_log1m(-sign * (thresholds - latent[:, None]))
@@ -233,11 +267,12 @@ class Problems:
         gradient = np.zeros_like(parameters)
         slopes = np.zeros(latent.shape)
         for row, j in enumerate(problems):
-            thresholds = parameters[row, r:]
+            thresholds = self._cuts_of(parameters, j, row)
             if not self.coral and (np.diff(thresholds) <= 0).any():
                 values[row] = np.inf
                 continue
-            loss, slope, gradient[row, r:] = self.loss(latent[:, row], thresholds, j)
+            loss, slope, along = self.loss(latent[:, row], thresholds, j)
+            self._cuts_of(gradient, j, row)[:] = along
             weights = self.weights[:, j]
             values[row] = weights @ np.where(weights > 0, loss, 0.0)
             slopes[:, row] = weights * slope
@@ -249,11 +284,13 @@ class Problems:
     def precondition(self, vectors: Float, problems: Index, penalty: Float) -> Float:
         """An estimate of the inverse Hessian, applied to vectors (J', d)."""
         r = self.Z.shape[1]
-        out = np.empty_like(vectors)
+        out = np.zeros_like(vectors)
         scale = (self._curvature * self.total)[problems, None] * self.values
         pull = penalty[problems, None] * self.costs[problems]
         out[:, :r] = vectors[:, :r] / (scale + pull).clip(min=1e-300)
-        out[:, r:] = np.einsum("jkl,jl->jk", self._threshold_inverse[problems], vectors[:, r:])
+        for row, j in enumerate(problems):
+            cuts = self._cuts_of(vectors, j, row)
+            self._cuts_of(out, j, row)[:] = self._threshold_inverse[j] @ cuts
         return out
 
     def solve(self, penalty: Float, start: Float, *, tolerance: float) -> Float:
@@ -288,7 +325,6 @@ def search(
     tolerance : float
         Precision of each fit in nats per row; far below what tells two penalties apart.
     """
-    r = problems.Z.shape[1]
     losses = np.full((len(penalties), len(problems.skill)), np.inf)
     parameters = problems.start
     for index, penalty in enumerate(penalties):
@@ -296,7 +332,7 @@ def search(
         parameters = problems.solve(spread, parameters, tolerance=tolerance)
         latent = problems.latent(parameters)
         for j, judged in enumerate(held):
-            loss, _, _ = problems.loss(latent[:, j], parameters[j, r:], j)
+            loss, _, _ = problems.loss(latent[:, j], problems._cuts_of(parameters, j), j)
             losses[index, j] = judged @ np.where(judged > 0, loss, 0.0)
         if index >= 2 and _risen_twice(losses[index - 2 : index + 1], problems.skill):
             break

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from basket.heads.links import LINKS, expit_and_log1m, log1mexp
+from basket.heads.newton_path import warn_given_up
 
 Float = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
@@ -166,6 +167,7 @@ def _newton(start: Float, rows: _Rows, *, slope: int | None) -> Float:
         if not found[0] > current:
             break
         parameters, (current, gradient, hessian) = parameters + factor * step, found
+    warn_given_up("the fit of thresholds to scores")
     return parameters
 
 

@@ -10,11 +10,13 @@ Source: limited-memory BFGS, Nocedal (1980), with an initial matrix per problem.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
 
 Float = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -26,6 +28,8 @@ Precondition = Callable[[Float, Index], Float]
 
 _MEMORY = 10
 _ARMIJO = 1e-4
+#: A promised decrease of this many tolerances is not rounding.
+_VISIBLE = 100.0
 
 
 @dataclass
@@ -79,7 +83,7 @@ def minimise(
     start: Float,
     *,
     tolerance: float,
-    max_evaluations: int = 500,
+    max_evaluations: int = 2000,
 ) -> Float:
     """Minimise J problems at once.
 
@@ -99,6 +103,11 @@ def minimise(
     Returns
     -------
     ndarray, float64, (J, d)
+
+    Warns
+    -----
+    ConvergenceWarning
+        Some problem was given up.
     """
     n, width = start.shape
     memory = _Memory.empty(n, width)
@@ -130,4 +139,16 @@ def minimise(
             size[moved] = 1.0
         size[active[~accepted]] *= 0.3
         active = active[(-slope[active] > tolerance) & (size[active] > 1e-9)]
+    if (given_up := ~(-slope <= _VISIBLE * tolerance)).any():
+        warn_given_up(f"{given_up.sum()} of {n} fits of a linear head")
     return x
+
+
+def warn_given_up(what: str) -> None:
+    """Say that an optimiser stopped before the optimum; what it found is kept."""
+    warnings.warn(
+        f"{what} stopped before the optimum, so the fit is rough; standardise the features or "
+        "raise the penalty",
+        ConvergenceWarning,
+        stacklevel=2,
+    )

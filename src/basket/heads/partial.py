@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from basket.heads.links import Link
+from basket.heads.newton_path import warn_given_up
 
 Float = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
@@ -130,4 +131,6 @@ def fit_partial(
         method="L-BFGS-B",
         options={"maxiter": 500, "gtol": 1e-9, "ftol": 1e-13},
     )
+    if not found.success:
+        warn_given_up("the fit of partial slopes")
     return unpack(found.x)
