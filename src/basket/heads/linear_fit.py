@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
-from basket.heads.links import Link, expit_and_log1m
+from basket.heads.links import Link, all_thresholds, expit_and_log1m
 from basket.heads.moments import relative_variance
 from basket.heads.newton_path import Index, minimise
 from basket.heads.rows import TrainingRows
@@ -153,9 +153,8 @@ class Problems:
 
     Notes
     -----
-    A level without weight in a problem would lie between two equal thresholds, or beyond an
-    infinite one: no step reaches such an optimum. So each problem is solved over the levels that
-    occur in it, its thresholds standing first among its K-1; :meth:`thresholds` gives all of them.
+    Each problem is solved over the levels that have weight in it; their thresholds stand first
+    among its K-1 (:func:`basket.heads.links.all_thresholds`).
     """
 
     def __init__(
@@ -208,17 +207,14 @@ class Problems:
         return parameters[j if row is None else row, r : r + self._n_cuts[j]]
 
     def thresholds(self, parameters: Float) -> Float:
-        """All thresholds, (J, K-1): rising, with next to no room for a level that does not occur."""
-        out, latent = self._all_cuts.copy(), self.latent(parameters)
-        for j in np.flatnonzero(self._n_cuts):
-            kept, cuts = self._kept(j), np.sort(self._cuts_of(parameters, j))
-            out[j] += (cuts - out[j, kept])[np.minimum(self._rank[j, :-1], len(cuts) - 1)]
-            # What lies beyond the ends stays out of reach of scores twice as far out as these.
-            low, high = latent[:, j].min(), latent[:, j].max()
-            out[j, : kept[0]] -= max(cuts[0] - (2 * low - high), 0.0)
-            last = int(np.flatnonzero(self._occurs[j])[-1])
-            out[j, last:] += max((2 * high - low) - cuts[-1], 0.0)
-        return out
+        """All thresholds, rising, (J, K-1)."""
+        found = zip(self._occurs, self._all_cuts, self.latent(parameters).T, strict=True)
+        return np.stack(
+            [
+                all_thresholds(np.sort(self._cuts_of(parameters, j)), occurs, marginal, latent)
+                for j, (occurs, marginal, latent) in enumerate(found)
+            ]
+        )
 
     def _information(self) -> None:
         """Second derivatives at the start, by which steps are scaled."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from basket.heads.links import LINKS, expit_and_log1m, log1mexp
+from basket.heads.links import LINKS, all_thresholds, expit_and_log1m, log1mexp
 from basket.heads.newton_path import warn_given_up
 
 Float = npt.NDArray[np.float64]
@@ -26,6 +26,8 @@ Levels = npt.NDArray[np.int64]
 #: Weight of one invented player whose level is anybody's guess. It keeps the thresholds of a level
 #: that never occurs apart and finite; among hundreds of players it is invisible.
 PSEUDO_WEIGHT = 1.0
+#: Share of a level that never occurs: it leaves the others what they have.
+_UNSEEN = 1e-9
 
 
 def log_likelihood(latent: Float, thresholds: Float, levels: Levels) -> Float:
@@ -95,9 +97,12 @@ def fit_thresholds(
     pseudo_weight : float
         See :data:`PSEUDO_WEIGHT`.
     """
+    seen = _Seen(levels, weights, n_levels)
+    if len(seen.kept) == 0:
+        return seen.marginal
     first = marginal_thresholds(levels, weights, n_levels) if start is None else start
-    rows = _with_pseudo_rows(latent, levels, weights, n_levels, pseudo_weight)
-    return _newton(first, rows, slope=None)
+    rows = seen.rows(latent, pseudo_weight)
+    return seen.all_thresholds(_newton(first[seen.kept], rows, slope=None), latent)
 
 
 def fit_thresholds_and_slope(
@@ -114,13 +119,16 @@ def fit_thresholds_and_slope(
     """
     scale = float(np.sqrt(np.average(latent**2, weights=weights))) if weights.sum() > 0 else 0.0
     marginal = marginal_thresholds(levels, weights, n_levels, pseudo_weight=pseudo_weight)
-    if not scale > 0:
+    seen = _Seen(levels, weights, n_levels)
+    if not scale > 0 or len(seen.kept) == 0:
         return marginal, 0.0
     # Newton's damping sees slope and thresholds on one scale.
-    rows = _with_pseudo_rows(latent / scale, levels, weights, n_levels, pseudo_weight)
-    fitted = _newton(np.append(marginal, 0.0), rows, slope=-1)
+    rows = seen.rows(latent / scale, pseudo_weight)
+    fitted = _newton(np.append(marginal[seen.kept], 0.0), rows, slope=-1)
     slope = float(fitted[-1]) / scale
-    return (fitted[:-1], slope) if slope > 0 else (marginal, 0.0)
+    if not slope > 0:
+        return marginal, 0.0
+    return seen.all_thresholds(fitted[:-1], slope * latent), slope
 
 
 def _bounds(latent: Float, thresholds: Float, levels: Levels) -> tuple[Float, Float]:
@@ -136,16 +144,31 @@ def _per_level(values: Float, levels: Levels, n_levels: int) -> Float:
 _Rows = tuple[Float, Levels, Float]
 
 
-def _with_pseudo_rows(
-    latent: Float, levels: Levels, weights: Float, n_levels: int, pseudo_weight: float
-) -> _Rows:
-    if pseudo_weight == 0:
-        return latent, levels, weights
-    return (
-        np.append(latent, np.zeros(n_levels)),
-        np.append(levels, np.arange(n_levels)),
-        np.append(weights, np.full(n_levels, pseudo_weight / n_levels)),
-    )
+class _Seen:
+    """Levels that have weight: a fit sees no others, so that what never occurs changes nothing."""
+
+    def __init__(self, levels: Levels, weights: Float, n_levels: int) -> None:
+        self.levels, self.weights = levels, weights
+        self.occurs = _per_level(weights, levels, n_levels) > 0
+        self.kept = np.flatnonzero(self.occurs)[:-1]
+        tiny = _UNSEEN * n_levels * float(weights.sum())
+        self.marginal = marginal_thresholds(levels, weights, n_levels, pseudo_weight=tiny)
+
+    def rows(self, latent: Float, pseudo_weight: float) -> _Rows:
+        """Scores, places among the levels that occur, and weights; invented players stand last."""
+        levels = np.maximum(np.cumsum(self.occurs) - 1, 0)[self.levels]
+        if pseudo_weight == 0:
+            return latent, levels, self.weights
+        n = len(self.kept) + 1
+        return (
+            np.append(latent, np.zeros(n)),
+            np.append(levels, np.arange(n)),
+            np.append(self.weights, np.full(n, pseudo_weight / n)),
+        )
+
+    def all_thresholds(self, cuts: Float, latent: Float) -> Float:
+        """See :func:`basket.heads.links.all_thresholds`."""
+        return all_thresholds(cuts, self.occurs, self.marginal, latent)
 
 
 def _newton(start: Float, rows: _Rows, *, slope: int | None) -> Float:

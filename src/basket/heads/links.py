@@ -181,6 +181,39 @@ class Cloglog(Link):
 LINKS: dict[str, Link] = {"logit": Logit(), "probit": Probit(), "cloglog": Cloglog()}
 
 
+def all_thresholds(
+    cuts: Float, occurs: npt.NDArray[np.bool_], marginal: Float, latent: Float
+) -> Float:
+    """Thresholds of all levels from those between levels that occur.
+
+    A level that no row has would lie between two equal thresholds, or beyond an infinite one: no
+    step reaches such an optimum, so it is looked for among the levels that occur.
+
+    Parameters
+    ----------
+    cuts : ndarray, float64, (number of levels that occur - 1,)
+        Rising.
+    occurs : ndarray of bool, (K,)
+    marginal : ndarray, float64, (K-1,)
+        Rising; how little room it gives to what does not occur is what that gets.
+    latent : ndarray, float64, (n,)
+        Scores; levels beyond the ends stay out of reach of scores twice as far out.
+
+    Returns
+    -------
+    ndarray, float64, (K-1,)
+    """
+    places = np.flatnonzero(occurs)
+    if len(places) < 2:
+        return marginal.copy()
+    rank = np.clip(np.cumsum(occurs)[:-1] - 1, 0, len(cuts) - 1)
+    out = marginal + (cuts - marginal[places[:-1]])[rank]
+    low, high = latent.min(), latent.max()
+    out[: places[0]] -= max(cuts[0] - (2 * low - high), 0.0)
+    out[places[-1] :] += max((2 * high - low) - cuts[-1], 0.0)
+    return np.asarray(out)
+
+
 def log1mexp(gap: Float) -> Float:
     """``log(1 - exp(-gap))`` for gap > 0, exact on both sides of log 2 (Maechler 2012)."""
     with np.errstate(divide="ignore", invalid="ignore"):
