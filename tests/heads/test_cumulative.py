@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from basket.heads import link as logit_link
@@ -11,6 +12,7 @@ from basket.heads.corn import corn_probabilities
 from basket.heads.cumulative import RELATIVE_PENALTIES
 from basket.heads.linear_fit import Problems, Rotation
 from basket.heads.links import LINKS
+from basket.heads.newton_path import minimise
 from basket.heads.partial import fit_partial
 
 DISTRIBUTIONS = {"logit": "logit", "probit": "probit", "cloglog": stats.gumbel_l}
@@ -309,3 +311,76 @@ def test_corn_asks_nothing_where_nobody_reaches_a_level(penalties):
     head = make_head("cumulative", n_levels=5, loss="corn", penalties=penalties).fit(X, Y)
     found = head.predict_proba(X).mean(axis=0)[0]
     assert found == pytest.approx(np.bincount(Y[:, 0], minlength=5) / 200, abs=0.02)
+
+
+EMPTY_LEVELS = {
+    "none": (5, [0, 1, 2, 3, 4]),
+    "between": (9, [0, 2, 4, 6, 8]),
+    "the first": (7, [2, 3, 4, 5, 6]),
+    "the last": (8, [0, 1, 2, 3, 4]),
+    "several in a row": (12, [1, 5, 6, 10, 11]),
+    "all but two": (9, [0, 8]),
+}
+
+
+def few_levels(n_levels):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(120, 4))
+    score = X @ [1.5, -1.0, 0.5, 0.0] + 0.5 * random.logistic(size=120)
+    return X, np.digitize(score, np.quantile(score, np.arange(1, n_levels) / n_levels))
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("kind", EMPTY_LEVELS)
+def test_optimum_is_that_of_scipy_where_levels_do_not_occur(kind, link):
+    n_levels, occur = EMPTY_LEVELS[kind]
+    X, ranks = few_levels(len(occur))
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+
+    def objective(p):
+        cuts = p[4] + np.append(0.0, np.cumsum(np.exp(p[5:])))
+        log_p = LINKS[link].terms_at(Z @ p[:4], cuts, ranks)[0]
+        return -log_p.sum() + 0.5 * p[:4] @ p[:4]
+
+    theirs = optimize.minimize(objective, np.append(np.zeros(4), [-1.0] + [0.0] * (len(occur) - 2)))
+    head = make_head("cumulative", n_levels=n_levels, link=link, penalties=1.0)
+    head.fit(X, np.array(occur)[ranks][:, None])
+    slopes = head.coef_[:, 0] * X.std(axis=0)
+    log_p = np.log(head.predict_proba(X)[np.arange(120), 0, np.array(occur)[ranks]])
+    assert -log_p.sum() + 0.5 * slopes @ slopes == pytest.approx(theirs.fun, abs=1e-6)
+    assert slopes == pytest.approx(theirs.x[:4], abs=1e-4)
+    # Also of rows far outside of what was seen: a level that nobody had is nobody's.
+    assert np.isin(head.predict(1.5 * X), occur).all()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"link": link, "partial": True} for link in LINKS] + [{"loss": "coral"}, {"loss": "corn"}],
+    ids=str,
+)
+def test_levels_that_do_not_occur_change_nothing(params):
+    X, ranks = few_levels(4)
+    known = make_head("cumulative", n_levels=4, penalties=1.0, **params).fit(X, ranks[:, None])
+    for occur in ([0, 2, 4, 6], [3, 4, 7, 8], [2, 3, 5, 6]):
+        more = make_head("cumulative", n_levels=9, penalties=1.0, **params)
+        more.fit(X, np.array(occur)[ranks][:, None])
+        shares = more.predict_proba(X)[..., occur]
+        assert shares == pytest.approx(known.predict_proba(X), abs=5e-6)
+
+
+def test_a_hundred_levels_most_of_which_nobody_has_are_told_apart():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(150, 3))
+    marks = np.clip(np.round(50 + 20 * X[:, 0] + 3 * random.normal(size=150)), 0, 100).astype(int)
+    head = make_head("cumulative", n_levels=101).fit(X[:100], marks[:100, None])
+    missed = np.abs(head.predict(X[100:], "mae")[:, 0] - marks[100:]).mean()
+    assert missed < 6 < np.abs(np.median(marks[:100]) - marks[100:]).mean()
+
+
+def test_an_optimiser_that_gives_up_says_so():
+    def stuck(x, problems):
+        """Without a minimum: every step goes down, for ever."""
+        return x[:, 0], np.ones((len(problems), 1))
+
+    with pytest.warns(ConvergenceWarning, match="1 of 1 fits of a linear head stopped before"):
+        minimise(stuck, lambda v, _: v, np.zeros((1, 1)), tolerance=1e-9, max_evaluations=5)

@@ -18,6 +18,7 @@ _CONTRACT = (
     "by contract, predict_proba of several skills is (n, n_skills, K); scikit-learn expects a "
     "list, or, for two levels only, (n, n_skills)"
 )
+_TEXT = "text has no order that could be known; scikit-learn's check gives names of classes"
 _BATCHES = "batches and the early stop see rows, not their weights"
 EXPECTED_FAILURES = {
     "MlpHead": {
@@ -64,7 +65,10 @@ QUICK_MLP = make_head("mlp", epochs=30, learning_rate=0.01, hidden=32)
         make_head("gbdt"),
         make_head("attention", epochs=5),
     ],
-    expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(type(estimator).__name__, {}),
+    expected_failed_checks=lambda estimator: {
+        "check_classifiers_classes": _TEXT,
+        **EXPECTED_FAILURES.get(type(estimator).__name__, {}),
+    },
 )
 def test_is_a_scikit_learn_classifier(estimator, check):
     with warnings.catch_warnings():
@@ -365,3 +369,134 @@ def test_a_validation_set_that_stops_training_does_not_scale_its_features(name, 
     assert fits[0].scale_ == pytest.approx(1 / X[:200].std(axis=0), rel=1e-5)
     assert np.array_equal(fits[0].scale_, fits[1].scale_)
     assert np.array_equal(fits[0].mean_, fits[1].mean_)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_levels_that_nobody_has_are_told_of_nobody(name, ordinal):
+    """Neither between others nor beyond them, however far out a row lies."""
+    X, ranks = ordinal[0][:200], np.minimum(ordinal[1][:200, :1], 3)
+    few = head(name, n_levels=4).fit(X, ranks).predict(X)[:, 0]
+    for occur in ([0, 2, 4, 6], [10, 40, 70, 100]):
+        many = head(name, n_levels=occur[-1] + 3).fit(X, np.array(occur)[ranks])
+        assert (many.predict(X)[:, 0] == np.array(occur)[few]).mean() > 0.9
+        assert many.predict_proba(X)[:, 0, occur].sum(axis=1).min() > 0.7
+
+
+ORDERED = {"low": 0, "mid": 1, "high": 2}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_ordered_categories_keep_the_order_that_was_declared(name, ordinal):
+    pandas = pytest.importorskip("pandas")
+    X, levels = ordinal[0][:60], ordinal[1][:60, 0] // 2
+    names = np.array([*ORDERED])[levels]
+    declared = pandas.Categorical(names, categories=[*ORDERED, "top"], ordered=True)
+    plain = head(name).fit(X, levels)
+    for y in (declared, pandas.Series(declared)):
+        fitted = head(name).fit(X, y, validation=(X, y))
+        assert fitted.classes_.tolist() == [*ORDERED, "top"]
+        assert {*fitted.predict(X)} <= {*ORDERED}
+    shares = head(name).fit(X, declared).predict_proba(X)
+    assert shares[:, :3] == pytest.approx(plain.predict_proba(X), abs=0.05)
+    table = pandas.DataFrame({"a": declared, "b": declared})
+    numbers = np.stack([levels, levels], axis=1)
+    assert np.array_equal(
+        head(name, n_levels=4).fit(X, table).predict_proba(X),
+        head(name, n_levels=4).fit(X, numbers).predict_proba(X),
+    )
+    # Numbers that rise are what they are; any other order of theirs was declared on purpose.
+    for order, expected in (([0, 1, 2], [0, 1, 2]), ([2, 1, 0], [2, 1, 0])):
+        y = pandas.Categorical(levels, categories=order, ordered=True)
+        assert head(name).fit(X, y).classes_.tolist() == expected
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("n_levels", [None, 3])
+def test_labels_without_a_known_order_are_refused_with_advice(name, n_levels, ordinal):
+    pandas = pytest.importorskip("pandas")
+    X, levels = ordinal[0][:60], ordinal[1][:60, 0] // 2
+    names = np.array([*ORDERED])[levels]
+    missing = pandas.array([None, *levels[1:]], dtype="Int64")
+    for y in (
+        names, names.tolist(), names.astype(object), names.astype("S"), levels.astype(str),
+        pandas.Series(names), pandas.Series(names, dtype="string"), pandas.Categorical(names),
+        pandas.DataFrame({"a": names, "b": names}), np.array(["a", *levels[1:]], dtype=object),
+        missing, pandas.DataFrame({"a": missing}), np.array([None, *levels[1:]], dtype=object),
+        np.array([np.nan, *levels[1:]]), pandas.Series(missing).astype("category"),
+        pandas.Categorical([None, *names[1:]], categories=[*ORDERED], ordered=True),
+        pandas.to_datetime("2026-01-01") + pandas.to_timedelta(levels, unit="D"),
+    ):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"labels must be numbers .* ordered=True; got"
+        ) as error:
+            head(name, n_levels=n_levels).fit(X, y)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_numbers_of_any_type_are_levels(name, ordinal):
+    pandas = pytest.importorskip("pandas")
+    X, levels = ordinal[0][:60], ordinal[1][:60, 0] // 2
+    expected = head(name).fit(X, levels)
+    for y in (
+        levels.astype(object), pandas.array(levels, dtype="Int64"),
+        pandas.Series(levels).astype("category"),
+    ):  # fmt: skip
+        found = head(name).fit(X, y)
+        assert np.array_equal(found.predict_proba(X), expected.predict_proba(X))
+        assert found.classes_.tolist() == [0, 1, 2]
+    for y in ((levels > 0).astype(object), pandas.array(levels > 0, dtype="boolean")):
+        assert head(name).fit(X, y).classes_.tolist() == [False, True]
+    with pytest.raises(ValueError, match=r"0\.\.2 .* got 0\.\.2e\+30"):
+        head(name, n_levels=3).fit(X, levels * 1e30)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("shift", [1e6, 1e9])
+def test_features_far_from_zero_say_what_they_say_near_it(name, shift, ordinal):
+    X, Y = ordinal[0].astype(np.float64), ordinal[1][:, :1]
+    near = head(name, n_levels=5).fit(X[:300], Y[:300])
+    far = head(name, n_levels=5).fit(X[:300] + shift, Y[:300])
+    hits = [
+        (each.predict(X[300:] + at) == Y[300:]).mean() for each, at in ((near, 0), (far, shift))
+    ]
+    assert hits[1] > hits[0] - 0.08
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("absurd", [1e30, -1e300, np.inf, np.nan])
+def test_an_absurd_number_is_told_with_its_column(name, absurd, ordinal):
+    pandas = pytest.importorskip("pandas")
+    X, Y = ordinal[0][:60].astype(np.float64), ordinal[1][:60]
+    fitted = head(name, n_levels=5).fit(pandas.DataFrame(X).add_prefix("x"), Y)
+    X[7, 3] = absurd
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"^column 3 of the features holds .*$"):
+            head(name, n_levels=5).fit(X, Y)
+        with pytest.raises(ValueError, match=r"^column x3 of the features holds .*$"):
+            fitted.predict(pandas.DataFrame(X).add_prefix("x"))
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [*((each, {}) for each in HEADS), *((each, {"penalties": 1.0}) for each in LEARNERS[:2])],
+    ids=str,
+)
+def test_weights_that_sum_to_one_are_weights_whose_mean_is_one(name, params, ordinal):
+    X, Y = ordinal[0][:100], ordinal[1][:100, :1]
+    weights = np.random.default_rng(0).uniform(0.2, 3.0, size=100)
+    weights[:15] = 0
+    one, mean = (
+        head(name, n_levels=5, **params).fit(X, Y, sample_weight=weights / size).predict_proba(X)
+        for size in (weights.sum(), weights.mean())
+    )
+    assert one == pytest.approx(mean, abs=1e-9)
+    if name in LEARNERS:
+        even = head(name, n_levels=5, class_weight=[0.2] * 5, **params).fit(X, Y)
+        assert even.predict_proba(X) == pytest.approx(
+            head(name, n_levels=5, **params).fit(X, Y).predict_proba(X), abs=1e-9
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        head(name, n_levels=5).fit(X, Y, sample_weight=np.logspace(-9, 9, 100))

@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from basket.cache.features import RaggedFeatures
 from basket.errors import UsageError
-from basket.heads.base import HeadState, SkillHead
+from basket.heads.base import HeadState, SkillHead, checked_magnitudes
 from basket.heads.linear import standardisation
 from basket.heads.linear_start import LinearStart
 from basket.heads.parameters import check_range
 from basket.heads.pooling import pool
+from basket.heads.pooling_terms import Block
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -133,8 +134,7 @@ class AttentionHead(SkillHead):
     def _check_input(self, X: Any) -> RaggedFeatures:
         check_is_fitted(self)
         if not isinstance(X, RaggedFeatures):
-            plain = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], order="C")
-            return _one_segment_each(plain)
+            return _one_segment_each(super()._check_input(X))
         if X.dim != self.n_features_in_:
             raise ValueError(
                 f"segments have {X.dim} columns, but this head was fitted on {self.n_features_in_}"
@@ -200,12 +200,14 @@ class AttentionHead(SkillHead):
         self, rows: TrainingRows, held: npt.NDArray[np.bool_]
     ) -> tuple[Float32, npt.NDArray[np.float64]]:
         """Slopes (P, n_skills) and thresholds of ridge on the mean, fitted on what is learned."""
-        mean = self._standardise(pool(rows.X, "mean")[~held])
+        # A pooling is stored in single precision, where what lies far from zero has no digits left.
+        double = rows.X.values.dtype == np.float64
+        mean = self._standardise((Block(rows.X).mean if double else pool(rows.X, "mean"))[~held])
         start = LinearStart.ridge(mean, rows, ~held)
         return start.slope, start.thresholds
 
     def _standardise(self, X: Array) -> Float32:
-        return (X.astype(np.float32, copy=False) - self.mean_) * self.scale_
+        return np.asarray((X - self.mean_) * self.scale_, dtype=np.float32)
 
     def _latent(self, X: RaggedFeatures) -> Float:
         out = np.zeros((len(X), len(self.active_)))
@@ -276,15 +278,12 @@ def _one_segment_each(X: Array) -> RaggedFeatures:
 def _checked(X: RaggedFeatures) -> RaggedFeatures:
     if (X.lengths == 0).any():
         raise ValueError(f"video at position {int(X.lengths.argmin())} has no segments")
-    if not np.isfinite(X.values).all():
-        raise ValueError("segments contain NaN or infinity")
+    checked_magnitudes(X.values)
     return X
 
 
-def _standardisation(
-    X: RaggedFeatures, given: npt.NDArray[np.bool_] | None
-) -> tuple[Float32, Float32]:
-    """Mean and inverse standard deviation over segments, float32; 0 for constant columns.
+def _standardisation(X: RaggedFeatures, given: npt.NDArray[np.bool_] | None) -> tuple[Array, Array]:
+    """Mean and inverse standard deviation over segments; 0 for constant columns.
 
     Those of a ``given`` validation set do not count.
     """
@@ -298,4 +297,4 @@ def _standardisation(
     total = len(X.values) if learned is None else int(learned.sum())
     mean = np.asarray(sum(block.sum(axis=0, dtype=np.float64) for block in blocks())) / total
     square = sum(((block - mean) ** 2).sum(axis=0) for block in blocks())
-    return standardisation(mean, np.asarray(square) / total)
+    return standardisation(mean, np.asarray(square) / total, X.values.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from basket.cache.features import RaggedFeatures
 from basket.heads.mlp_losses import CumulativeOutput
 from basket.heads.rows import TrainingRows
 
+Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -49,8 +51,8 @@ def train(
     rows: TrainingRows,
     held: Mask,
     *,
-    mean: Float32,
-    scale: Float32,
+    mean: Array,
+    scale: Array,
     slope: Float32,
     thresholds: npt.NDArray[np.float64],
 ) -> Trained:
@@ -64,7 +66,7 @@ def train(
         ``X`` is ragged.
     held : ndarray of bool, (n,)
         Rows held out; with none of them, all epochs are trained.
-    mean, scale : ndarray, float32, (P,)
+    mean, scale : ndarray, float32 or float64, (P,)
         Segments are trained on as ``(x - mean) * scale``.
     slope, thresholds : ndarray, (P, n_skills), (n_skills, K-1)
         Where to start.
@@ -161,7 +163,7 @@ class _Model:
 class _Videos:
     """Segments as stored, standardised batch by batch."""
 
-    def __init__(self, rows: TrainingRows, mean: Float32, scale: Float32) -> None:
+    def __init__(self, rows: TrainingRows, mean: Array, scale: Array) -> None:
         features: RaggedFeatures = rows.X
         self.values = torch.from_numpy(features.values)
         self.starts, self.lengths = features.offsets[:-1], features.lengths
@@ -174,8 +176,9 @@ class _Videos:
         lengths = torch.from_numpy(self.lengths[videos])
         video = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         first = torch.from_numpy(self.starts[videos]) - (lengths.cumsum(0) - lengths)
-        segments = self.values[first[video] + torch.arange(len(video))].float()
-        latent = model.latent(segments.sub_(self.mean).mul_(self.scale), video, lengths)
+        segments = self.values[first[video] + torch.arange(len(video))].to(self.mean.dtype)
+        segments = segments.sub_(self.mean).mul_(self.scale).float()
+        latent = model.latent(segments, video, lengths)
         weights = self.weights[videos]
         per_label = model.output.loss(latent, self.levels[videos])
         return (per_label * weights).sum(), weights.sum()

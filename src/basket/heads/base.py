@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,15 @@ from basket.heads.rows import class_factors, join, take
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]
+
+#: How scikit-learn is to check features; what is not finite is refused with its column named.
+_FEATURES: Any = {
+    "dtype": [np.float64, np.float32], "order": "C", "ensure_all_finite": False,
+}  # fmt: skip
+#: Beyond this, single precision has no room left for squares.
+_LARGEST = 1e15
+#: That are inferred from labels; more have to be asked for.
+_MOST_LEVELS = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,11 +99,13 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         X : array_like, float, (n, P)
             Pooled features; heads of segments take RaggedFeatures of n videos.
         y : array_like, (n, n_skills) or (n,)
-            Two-dimensional: levels, -1 missing. One-dimensional: one skill, any sortable classes.
+            Two-dimensional: levels, -1 missing. One-dimensional: one skill, numbers that rise with
+            the level. Ordered pandas categories keep their order; text without one is refused.
         groups : array_like, (n,), optional
             Players; inner splits do not cut through one.
         sample_weight : array_like, (n,), optional
-            Not negative.
+            Not negative. 2 counts as two equal rows; weights that are all below 1 are shares, and
+            count as if their mean were 1.
         validation : (X, y), optional
             Other players' features and labels. Heads that stop early or choose a setting on
             held-out players use these instead of holding out some of their own; they are never
@@ -103,7 +114,8 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            NaN or infinity in X or y, shapes that do not fit, a level outside ``-1..K-1``.
+            NaN, infinity or a magnitude beyond 1e15 in X, labels that are missing or in no known
+            order, shapes that do not fit, a level outside ``-1..K-1``.
         UsageError
             A parameter with which nothing can be fitted.
         """
@@ -135,13 +147,16 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         validation: tuple[Any, npt.ArrayLike] | None,
     ) -> TrainingRows | None:
         """Check the input and set all attributes of this class; None: nothing can be learned."""
+        y, declared = _numbers(y)
         features, y = self._check_training(X, y)
         weights = _check_sample_weight(
             sample_weight, np.empty((len(features), 1)), dtype=np.float64, ensure_non_negative=True
         )
+        if weights.any() and weights.max() < 1:
+            weights = weights * (len(weights) / weights.sum())
         if groups is not None and np.shape(groups) != (len(features),):
             raise ValueError(f"groups must have shape ({len(features)},), got {np.shape(groups)}")
-        levels = self._encode(np.asarray(y))
+        levels = self._encode(np.asarray(y), declared)
         counts = _level_weights(levels, weights, len(self.classes_))
         self.prior_ = _frequencies(counts)
         self.n_skills_ = levels.shape[1]
@@ -256,21 +271,20 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def _check_training(self, X: Any, y: npt.ArrayLike) -> tuple[Any, Array]:
         """Features and labels as arrays; heads of ragged features look at them otherwise."""
-        checked_X, checked_y = validate_data(
-            self, X, y, multi_output=True, dtype=[np.float64, np.float32], order="C"
-        )
-        return checked_X, checked_y
+        checked_X, checked_y = validate_data(self, X, y, multi_output=True, **_FEATURES)
+        return checked_magnitudes(checked_X, self), checked_y
 
     def _check_input(self, X: Any) -> Any:
         check_is_fitted(self)
-        return cast(
-            "Array", validate_data(self, X, reset=False, dtype=[np.float64, np.float32], order="C")
-        )
+        return checked_magnitudes(validate_data(self, X, reset=False, **_FEATURES), self)
 
     def _with_validation(self, rows: TrainingRows, X: Any, y: npt.ArrayLike) -> TrainingRows:
         """Append the labelled rows of a given validation set, marked as such."""
         features = self._check_input(X)
-        levels = self._levels_like_training(np.asarray(y))
+        labels, declared = _numbers(y)
+        if declared is not None and not self.multi_skill_ and self.n_levels is None:
+            labels = declared[labels]
+        levels = self._levels_like_training(labels)
         if len(levels) != len(features) or levels.shape[1] != self.n_skills_:
             raise ValueError(
                 f"validation has {len(features)} rows and labels of shape {levels.shape}; expected "
@@ -293,15 +307,15 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _levels_like_training(self, Y: Array) -> Levels:
         """Labels of other rows as levels (n, n_skills), by the classes met in training."""
         if not self.multi_skill_ and self.n_levels is None:
-            found = np.searchsorted(self.classes_, Y).clip(max=len(self.classes_) - 1)
+            place = {each: level for level, each in enumerate(self.classes_.tolist())}
             # A class that training never saw is nothing that a loss could be computed for.
-            return np.where(self.classes_[found] == Y, found, -1).reshape(-1, 1).astype(np.int64)
+            return np.array([[place.get(each, -1)] for each in Y.tolist()], dtype=np.int64)
         levels = Y.reshape(len(Y), -1).astype(np.int64)
         if levels.size and (levels.min() < -1 or levels.max() >= len(self.classes_)):
             raise ValueError(f"levels must lie in 0..{len(self.classes_) - 1} (-1 missing)")
         return levels
 
-    def _encode(self, Y: Array) -> Levels:
+    def _encode(self, Y: Array, declared: Array | None) -> Levels:
         """Classes to levels ``0..K-1``, (n, n_skills); sets ``classes_`` and ``multi_skill_``."""
         self.multi_skill_ = Y.ndim == 2
         if self.n_levels is not None and self.n_levels < 2:
@@ -309,22 +323,21 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         if not self.multi_skill_ and self.n_levels is None:
             check_classification_targets(Y)
             self.classes_, levels = np.unique(Y, return_inverse=True)
+            if declared is not None:
+                self.classes_, levels = declared, Y
             return levels.reshape(-1, 1).astype(np.int64)
         columns = Y.reshape(len(Y), -1)
-        try:
-            levels = columns.astype(np.int64)
-        except (ValueError, TypeError):
-            raise ValueError(f"levels must be whole numbers, got {Y.dtype}") from None
-        if not np.array_equal(levels, columns):
+        if not np.array_equal(np.round(columns), columns):
             raise ValueError("levels must be whole numbers, got fractions")
-        n_levels = self.n_levels or max(2, int(levels.max()) + 1)
-        if levels.min() < -1 or levels.max() >= n_levels:
+        known = 0 if declared is None else len(declared)
+        n_levels = self.n_levels or int(min(max(2, columns.max() + 1, known), _MOST_LEVELS))
+        if columns.min() < -1 or columns.max() >= n_levels:
             raise ValueError(
                 f"levels must lie in 0..{n_levels - 1} (-1 missing), "
-                f"got {levels.min()}..{levels.max()}"
+                f"got {columns.min():g}..{columns.max():g}"
             )
         self.classes_ = np.arange(n_levels)
-        return levels
+        return columns.astype(np.int64)
 
     def _training_rows(
         self, X: Any, levels: Levels, weights: Float, groups: npt.ArrayLike | None
@@ -341,6 +354,43 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         return TrainingRows(
             take(X, order), levels[order], weights[order], keys[order], len(self.classes_)
         )
+
+
+def checked_magnitudes(X: Array, head: Any = None) -> Array:
+    """Features (n, P), if none is NaN, infinite or so large that squares lose all digits."""
+    largest = np.maximum(X.max(axis=0), -X.min(axis=0)).astype(np.float64)
+    absurd = np.flatnonzero(~(largest <= _LARGEST))
+    if len(absurd):
+        name = getattr(head, "feature_names_in_", np.arange(X.shape[1]))[absurd[0]]
+        raise ValueError(
+            f"column {name} of the features holds {largest[absurd[0]]:.3g}; expected numbers within "
+            f"±{_LARGEST:g}, no NaN: scale the column, or repair or leave out its values"
+        )
+    return X
+
+
+def _numbers(y: Any) -> tuple[Any, Array | None]:
+    """Labels as numbers, and the categories these count where pandas has declared their order."""
+    frame = hasattr(y, "iloc") and y.ndim == 2
+    columns = [y[name] for name in y] if frame else [y]
+    kinds = [getattr(column, "dtype", None) for column in columns]
+    labels, names = None if y is None else np.asarray(y), None
+    if all(getattr(kind, "ordered", False) and kind == kinds[0] for kind in kinds):
+        codes = np.stack([getattr(each, "cat", each).codes for each in columns], axis=1)
+        labels, names = codes if frame else codes[:, 0], np.asarray(columns[0].dtype.categories)
+        if names.dtype.kind in "biuf" and (codes >= 0).all() and (names[1:] > names[:-1]).all():
+            labels, names = names[labels], None
+        missing = bool((codes < 0).any())
+    elif labels is not None:
+        labels = np.array(labels.tolist()) if labels.dtype == object else labels
+        missing = labels.dtype.kind not in "biufc" or bool((labels != labels).any())
+    if labels is not None and missing:
+        raise ValueError(
+            "labels must be numbers that rise with the level, none of them NaN (-1 is a missing one "
+            "of given levels), or a pandas Categorical with ordered=True; got "
+            f"{', '.join(map(repr, labels.ravel()[:3].tolist()))} …"
+        )
+    return labels, names
 
 
 def checked(arrays: dict[str, Array], name: str, shape: tuple[int, ...]) -> Any:

@@ -311,9 +311,7 @@ class GbdtHead(SkillHead):
         self._set_boosters(state.boosters)
 
 
-def principal_components(
-    rows: TrainingRows, count: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def principal_components(rows: TrainingRows, count: int) -> tuple[Array, npt.NDArray[np.float32]]:
     """Weighted mean (P,) and the leading eigenvectors (P, at most count) of the covariance."""
     share = rows.weights / rows.weights.sum()
     X = rows.X.astype(np.float64)
@@ -327,7 +325,7 @@ def principal_components(
         vectors[:, ::-1]
         * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(vectors.shape[1])])[::-1]
     )
-    return mean.astype(np.float32), np.ascontiguousarray(vectors, dtype=np.float32)
+    return mean.astype(rows.X.dtype), np.ascontiguousarray(vectors, dtype=np.float32)
 
 
 def _learned_shape(rows: TrainingRows) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 
 _BLOCK_ROWS = 8192  # copied to float64 at once
 
@@ -36,12 +36,15 @@ def linear_scores(X: npt.NDArray[Any], coef: Float, intercept: Float) -> Float:
     return np.asarray(np.concatenate(parts) + intercept)
 
 
-def standardisation(mean: Float, variance: Float) -> tuple[Float32, Float32]:
+def standardisation(mean: Float, variance: Float, dtype: Any) -> tuple[Array, Array]:
     """What is subtracted from each column, and what it is multiplied by then, (P,) each.
 
-    The second is 0 for columns that are constant but for rounding.
+    In double precision for features of that ``dtype``: in single precision, what tells rows apart
+    would be lost far from zero. The second is 0 for columns that are constant but for rounding.
     """
+    double = dtype == np.float64
     std = np.sqrt(variance)
-    varies = std > 1e-6 * np.abs(mean)
+    varies = std > (1e-12 if double else 1e-6) * np.abs(mean)
     scale = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
-    return mean.astype(np.float32), scale.astype(np.float32)
+    kind = np.float64 if double else np.float32
+    return mean.astype(kind), scale.astype(kind)

@@ -201,7 +201,7 @@ class Problems:
         """Places of the thresholds of problem j among all K-1."""
         return np.flatnonzero(self._occurs[j])[:-1]
 
-    def _cuts_of(self, parameters: Float, j: int, row: int | None = None) -> Float:
+    def _cuts_of(self, parameters: Float, j: Any, row: int | None = None) -> Float:
         """Thresholds of problem j, whose parameters stand in ``row`` (j if not given); a view."""
         r = self.Z.shape[1]
         return parameters[j if row is None else row, r : r + self._n_cuts[j]]

@@ -88,7 +88,7 @@ class MlpHead(SkillHead):
         Weights (in, out) and biases (out,) of each layer, float32.
     start_ : LinearStart
         What the network adds to, on standardised features.
-    mean_, scale_ : ndarray, float32, (P,)
+    mean_, scale_ : ndarray, float32 or float64 as the features, (P,)
         Standardisation, fitted on the training rows (those of a given validation set are none);
         scale 0 drops a constant column.
     """
@@ -280,8 +280,8 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
         head.start_, head.best_epoch_ = start, result.best_epoch
 
 
-def _standardisation(X: Array, weights: Float) -> tuple[Float32, Float32]:
-    """Weighted mean and inverse standard deviation per column, float32; 0 for constant columns."""
+def _standardisation(X: Array, weights: Float) -> tuple[Array, Array]:
+    """Weighted mean and inverse standard deviation per column; 0 for constant columns."""
     total = weights.sum()
     mean = np.zeros(X.shape[1])
     square = np.zeros(X.shape[1])
@@ -293,4 +293,4 @@ def _standardisation(X: Array, weights: Float) -> tuple[Float32, Float32]:
     for start in blocks:
         part = slice(start, start + _PREDICT_ROWS)
         square += weights[part] @ (X[part] - mean) ** 2
-    return standardisation(mean, square / total)
+    return standardisation(mean, square / total, X.dtype)

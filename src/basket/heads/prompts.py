@@ -86,7 +86,7 @@ class PromptsHead(SkillHead):
         X = np.asarray(rows.X, dtype=np.float64)
         mean = share @ X
         spread = np.sqrt(share @ (X - mean) ** 2)
-        varies = spread > 1e-9 * np.maximum(np.abs(mean), 1e-300)
+        varies = spread > 1e-12 * np.maximum(np.abs(mean), 1e-300)
         # Some phrases fit any clip of basketball: each is counted in its own deviations.
         signs = (
             self._signs(X.shape[1]) * np.where(varies, 1 / np.where(varies, spread, 1), 0)[:, None]

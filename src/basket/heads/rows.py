@@ -153,4 +153,9 @@ def class_factors(
             f"class_weight must give weights >= 0, one of them above 0, for levels "
             f"0..{n_levels - 1}, got {class_weight!r}"
         )
-    return np.tile(weights, (len(counts), 1))
+    factors = np.tile(weights, (len(counts), 1))
+    if weights.max() < 1:
+        # Shares, as those of rows: as if the mean over the labels were 1.
+        total = (counts * factors).sum(axis=1, keepdims=True)
+        factors *= np.where(total > 0, counts.sum(axis=1, keepdims=True) / total, 1.0)
+    return factors
