@@ -363,8 +363,8 @@ def checked_magnitudes(X: Array, head: Any = None) -> Array:
     if len(absurd):
         name = getattr(head, "feature_names_in_", np.arange(X.shape[1]))[absurd[0]]
         raise ValueError(
-            f"column {name} of the features holds {largest[absurd[0]]:.3g}; expected numbers within "
-            f"±{_LARGEST:g}, no NaN: scale the column, or repair or leave out its values"
+            f"column {name} of the features holds {largest[absurd[0]]:.3g}; expected numbers "
+            f"within ±{_LARGEST:g}, no NaN: scale the column, or repair or leave out its values"
         )
     return X
 
@@ -386,8 +386,8 @@ def _numbers(y: Any) -> tuple[Any, Array | None]:
         missing = labels.dtype.kind not in "biufc" or bool((labels != labels).any())
     if labels is not None and missing:
         raise ValueError(
-            "labels must be numbers that rise with the level, none of them NaN (-1 is a missing one "
-            "of given levels), or a pandas Categorical with ordered=True; got "
+            "labels must be numbers that rise with the level, none of them NaN (-1 is a missing "
+            "one of given levels), or a pandas Categorical with ordered=True; got "
             f"{', '.join(map(repr, labels.ravel()[:3].tolist()))} …"
         )
     return labels, names
