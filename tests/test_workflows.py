@@ -166,6 +166,13 @@ def test_players_that_decision_rules_were_chosen_on_are_told(league, tmp_path):
     assert basket.evaluate_run([folded.path], tests={"t": league.train}).notes == ()
 
 
+def test_videos_with_a_note_are_counted(league, fitted, monkeypatch):
+    noted = dict.fromkeys(["18-19/NBA/48_18_19.mp4", "18-19/NBA/0_18_19.mp4"], "truncated")
+    monkeypatch.setattr("basket.cache.snapshot.Snapshot.notes", noted)
+    said = basket.evaluate_run([fitted.path], tests={"t": league.test}).notes
+    assert said[0].startswith("1 of the videos of t, e.g. 18-19/NBA/48_18_19.mp4, carry a note")
+
+
 def test_what_is_known_of_no_video_is_told(league, fitted, tmp_path):
     meta = tmp_path / "meta.csv"
     ids = "\n".join(f"{video_id(p)},{'guard' if p % 2 else 'centre'}" for p in range(48, 60))

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
-from basket.cache import open_cache
+from basket.cache import open_cache, overview_of
 from basket.errors import Interrupted, UsageError
 from basket.extract.backbones import load_backbone
 from basket.extract.backbones.base import BackboneSpec, FrameGeometry
@@ -149,6 +150,25 @@ def test_features_are_the_backbone_on_the_clips_of_the_plan(tmp_path, reels, mot
     assert stored.start_s.tolist() == [segment.start_s for segment in segments]
     assert stored.end_s - stored.start_s == pytest.approx(np.full(len(segments), 1.5))
     assert stored.frames_valid.tolist()[:-1] == [motion.spec.frames] * (len(segments) - 1)
+
+
+def test_a_segment_without_a_good_frame_is_not_stored(tmp_path, make_video, motion):
+    path = make_video(tmp_path / "a.ts", gop=10, options={"sc_threshold": "0"})
+    with av.open(str(path)) as container:
+        key = [each.pos for each in container.demux(video=0) if each.is_keyframe][1]
+    content = path.read_bytes()
+    path.write_bytes(content[: key + 188] + content[key + 2 * 188 :])  # no picture from 1 to 2 s
+    cache = open_cache(tmp_path / "c", create=True)
+    plan = SegmentPlan(window_s=0.6)
+    summary = extract(sources(tmp_path, "a.ts"), backbones=[motion], plan=plan, cache=cache)
+    stored = cache["motion"].read("a.ts")
+    assert np.round(stored.start_s, 1).tolist() == [0.0, 0.6, 1.8, 2.4, 3.0, 3.6]
+    assert len(stored.features["pooled"]) == 6
+    frames = motion.spec.frames
+    assert stored.frames_valid[[0, 3, 4]].tolist() == [frames] * 3
+    assert stored.frames_valid[[1, 2]] / frames == pytest.approx(2 / 3, abs=1 / frames)
+    note = "the pictures at 1.00-2.00 s are spoiled and not used: data are missing"
+    assert summary.notes == overview_of(cache["motion"]).notes == {"a.ts": note}
 
 
 def test_running_again_computes_nothing(tmp_path, reels):

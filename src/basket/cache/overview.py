@@ -33,6 +33,8 @@ class FeatureSetOverview:
         Shards that cannot be used, and why.
     reasons : mapping of str to str
         Failed ids, with the reason.
+    notes : mapping of str to str
+        Ids with features of which a person should know something, and what.
     first_ns, last_ns : int
         When the first and last row was committed, in nanoseconds since 1970; 0 where empty.
     provenance : mapping
@@ -54,6 +56,7 @@ class FeatureSetOverview:
     size_bytes: int
     damaged: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     first_ns: int = 0
     last_ns: int = 0
     provenance: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -75,6 +78,7 @@ class FeatureSetOverview:
             "segments": self.segments,
             "missing": None if self.missing is None else list(self.missing),
             "failed": dict(self.reasons),
+            "notes": dict(self.notes),
             "shards": self.shards,
             "size_bytes": self.size_bytes,
             "damaged": dict(self.damaged),
@@ -125,6 +129,7 @@ def overview_of(
         size_bytes=sum(entry.stamp.size_bytes for entry in snapshot.shards.values()),
         damaged=dict(snapshot.damaged),
         reasons=dict(snapshot.failed),
+        notes=dict(snapshot.notes),
         first_ns=min(times, default=0),
         last_ns=max(times, default=0),
         provenance=provenance_counts(feature_set),

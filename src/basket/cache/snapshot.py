@@ -12,6 +12,7 @@ that machines whose clocks disagree still agree on the order.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ import numpy.typing as npt
 
 from basket.cache.manifest import Entry, Stamp
 from basket.cache.rows import ShardIndex
+
+_NOTE = '"note": '  # as it stands in the provenance of a row that has one
 
 
 class Place(NamedTuple):
@@ -119,6 +122,18 @@ class Snapshot:
             for video_id, place in self.current.items()
             if self.index(place).columns["status"][place.position]
         }
+
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """What a person should know of current rows that have features: id to note."""
+        texts = (
+            (video_id, self.index(place).columns["provenance"][place.position])
+            for video_id, place in self.ok.items()
+        )
+        found = (
+            (video_id, json.loads(text).get("note")) for video_id, text in texts if _NOTE in text
+        )
+        return {video_id: str(note) for video_id, note in found if note}
 
     @cached_property
     def newest_ns(self) -> int:

@@ -68,6 +68,9 @@ def status_tables(found: CacheOverview) -> Iterator[RenderableType]:
             yield f"{len(each.missing)} missing: {escape(listed(each.missing))}"
         if each.reasons:
             yield reasons_table("Failed", each.reasons)
+        if each.notes:
+            title = f"{counted(len(each.notes), 'video')} with features, but look at these"
+            yield reasons_table(title, each.notes)
         yield from _warnings(each)
         yield ""
     if not found.feature_sets:

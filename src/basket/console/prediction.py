@@ -62,6 +62,8 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
             yield f"[yellow]{strange.headline}{how}[/]"
     if len(found.videos) > LISTED:
         yield f"… and {len(found.videos) - LISTED} more videos; --out FILE or --json has them all"
+    if noted := sum(bool(video.note) for video in found.videos):
+        yield f"[yellow]{noted} of {counted(len(found.videos), 'video')} carry a note[/]"
     if found.videos:
         said = verdict(measured)
         yield f"{said.headline}. {' '.join(said.details)}"

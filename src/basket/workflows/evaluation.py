@@ -101,6 +101,7 @@ def evaluate_run(
     main_split = next(iter(tests))
     answered = []
     validated: dict[tuple[str, frozenset[str]], list[str]] = {}
+    noted: dict[str, set[str]] = {name: set() for name in tests}
     test_sets = _TestSets(tests, video_root=video_root, meta=meta, known=known or {}, say=say)
     for run, called in zip(loaded, names_of_runs, strict=True):
         about = replace(describe_run(run), name=called)
@@ -110,6 +111,8 @@ def evaluate_run(
             (on_stage or silent)(f"{called} on {name}")
             table, matrix = test_sets.pooled(name, run, sources)
             answers = answers_of(run, matrix, split=name)
+            for source, _ in sources:
+                noted[name] |= source.snapshot.notes.keys() & set(matrix.ids)
             if players := chosen_by(run, matrix.groups):
                 validated.setdefault((name, players), []).append(called)
             if name == main_split and answers.ids:
@@ -127,6 +130,12 @@ def evaluate_run(
             )
         reports.append(RunReport(about, splits_of_run))
     notes = [chosen_by_words(*key, names) for key, names in validated.items()]
+    notes += [
+        f"{len(ids)} of the videos of {name}, e.g. {min(ids)}, carry a note (a hole, "
+        "a clock that jumps, a file that was cut off): basket cache status lists them."
+        for name, ids in noted.items()
+        if ids
+    ]
     for note in notes:
         say(note)
     if len(reports) > 1:
