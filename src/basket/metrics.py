@@ -276,6 +276,15 @@ def mean_over_skills(scores: Scores) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
+def of_trained_skills(levels: npt.NDArray[Any], level_counts: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Levels (n, n_skills), -1 for skills without a label in training.
+
+    What a head says of such a skill is no answer, and its score belongs in no mean;
+    ``level_counts`` (n_skills, K) is how often each level occurs in training.
+    """
+    return np.where(np.sum(level_counts, axis=1) > 0, levels, -1)
+
+
 def _spearman(wins: Scores, counts: Scores, total: Scores, ties: Any) -> Scores:
     # Ranks of levels, centred; the mean of ranks below x is what ``wins`` sums up per level.
     centred = np.cumsum(counts, axis=0) - counts / 2 - total / 2

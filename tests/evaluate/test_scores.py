@@ -92,8 +92,10 @@ def test_the_baseline_is_the_best_constant_scored_directly(test_set, fake_run, m
     direct = metrics.CONFUSION_METRICS[metric](
         metrics.confusion_matrices(matrix.Y, constant, matrix.n_levels)
     )
-    assert found.prior_per_skill == tuple(direct)
-    assert found.prior_mean == pytest.approx(direct.mean())
+    # Of the third skill there is no training label: nobody can be scored on it.
+    assert found.prior_per_skill[:2] == tuple(direct[:2])
+    assert np.isnan(found.prior_per_skill[2])
+    assert found.prior_mean == pytest.approx(direct[:2].mean())
     if metric == "qwk":
         assert found.prior_mean == 0.0
 
@@ -124,6 +126,23 @@ def test_missing_labels_and_absent_levels(test_set, fake_run):
     assert confusion.shape == (5, 5)
     assert confusion[2:].sum() == 0
     assert confusion.sum() == len(matrix.Y)
+
+
+def test_a_skill_without_a_training_label_is_in_no_mean(test_set, fake_run):
+    matrix = test_set()
+    counts = uniform_counts(matrix)
+    counts[1] = 0
+    lost = np.zeros((4, len(matrix.skills)), dtype=int)
+    found = score(fake_run(matrix.skills), matrix, train_level_counts=counts, lost=lost)
+    plain = score(fake_run(matrix.skills), matrix, lost=lost)
+    assert found.n_labels == plain.n_labels
+    for name, scores in found.metrics.items():
+        others = np.delete(plain.metrics[name].per_skill, 1)
+        assert np.isnan(scores.per_skill[1])
+        assert scores.mean == pytest.approx(np.mean(others))
+        assert scores.n_undefined == plain.metrics[name].n_undefined + 1
+        assert np.isnan(scores.prior_per_skill[1])
+        assert np.isnan(scores.worst_per_skill[1])
 
 
 def test_a_set_that_lost_every_video_has_no_scores_and_keeps_its_list(test_set, fake_run):

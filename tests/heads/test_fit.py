@@ -14,6 +14,8 @@ from basket.errors import RunError, UsageError
 from basket.heads import make_head
 from basket.heads.decision import DecisionRules
 from basket.heads.fit import fit_run
+from basket.sweep.fitting import fit_settings
+from basket.sweep.setting import Setting
 
 
 def part(matrix, rows):
@@ -221,3 +223,48 @@ def test_calibrated_runs_keep_their_temperatures(fit, league):
     )
     row = pq.read_table(run.path / "predictions.parquet").slice(0, 1).to_pylist()[0]
     assert [row[f"p{level}"] for level in range(5)] == run.predict_proba(val.X)[0, 0].tolist()
+
+
+def test_a_skill_without_a_training_label_has_no_score_and_is_in_no_mean(fit, league, tmp_path):
+    nothing = league.matrix.Y.copy()
+    nothing[:100, 1] = -1
+    matrix = replace(league.matrix, Y=nothing)
+    train, val = part(matrix, slice(0, 100)), part(matrix, slice(100, 160))
+    run = fit_run(
+        train, val, head="prior", params={}, seed=0, pooling="mean+std", labels={}, aside=0.3,
+        feature_sets=[{"name": "motion", "stream": "pooled", "spec": league.source.spec}],
+        out=tmp_path / "without",
+    )  # fmt: skip
+    for scores in run.metrics["val"]["head"].values():
+        assert scores["per_skill"]["Fouls"] is None
+        known = [score for score in scores["per_skill"].values() if score is not None]
+        assert scores["mean"] == pytest.approx(np.mean(known))
+    calibration = json.loads((run.path / "calibration.json").read_text())
+    assert calibration["overall"]["ratings"] == 2 * run.config["set_aside"]["n_videos"]
+    (fitted,) = fit_settings([Setting(("motion:pooled",), "mean+std", "all", "prior")], train, val)
+    assert fitted.scores["accuracy"]["per_skill"]["Fouls"] is None
+    assert len(np.unique(fitted.scores["accuracy"]["replicates"])) > 1
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        ("ridge", {"penalties", "powers"}),
+        ("cumulative", {"penalties", "powers"}),
+        ("mlp", {"batch_size"}),
+        ("gbdt", {"min_data_in_leaf", "feature_fraction", "threads"}),
+        ("prior", set()),
+    ],
+)
+def test_a_run_records_what_acted_where_nothing_was_given(fit, tmp_path, head, names):
+    quick = {"mlp": {"epochs": 1}, "gbdt": {"rounds": 2}}.get(head, {})
+    config = fit(head=head, params=quick, aside=0.9, train=slice(0, 30)).config
+    assert set(config["acted"]) == names
+    for value in config["acted"].values():
+        assert all(each > 0 for each in (value if isinstance(value, list) else [value]))
+    # With fewer than 20 players nobody was set aside, whatever was asked.
+    assert config["options"]["set_aside"] == 0.0
+    if head == "gbdt":
+        given = {name: value[0] for name, value in config["acted"].items()}
+        again = fit(head=head, params={**quick, **given}, out=tmp_path / "given")
+        assert again.config["acted"] == {}

@@ -73,7 +73,10 @@ class MetricScores:
 
     @property
     def n_undefined(self) -> int:
-        """Skills without a score: no labels, or (QWK) truth and prediction the same constant."""
+        """Skills without a score.
+
+        No labels, here or in training, or (QWK) truth and prediction are the same constant.
+        """
         return int(np.isnan(self.per_skill).sum())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ from basket.metrics import (
     Scores,
     confusion_matrices,
     mean_over_skills,
+    of_trained_skills,
 )
 
 __all__ = ["MetricScores", "SplitScores", "evaluate", "prior_levels"]
@@ -97,7 +99,9 @@ def evaluate(
             f"train_level_counts must have shape {(len(skills), n_levels)}, got {counts.shape}"
         )
     seen = np.isin(given.players, sorted(train_players or ()))
+    given = replace(given, truth=of_trained_skills(truth, counts))
     lost_levels = np.zeros((0, len(skills)), dtype=np.int64) if lost is None else lost
+    lost_levels = of_trained_skills(lost_levels, counts)
     return SplitScores(
         split=split,
         n_videos=len(truth),

@@ -253,5 +253,5 @@ def _undefined(scores: SplitScores) -> str:
         return ""
     return (
         f"Undefined and left out of the means: {', '.join(missing)} "
-        "(no labels, or truth and prediction are one and the same constant)."
+        "(no labels here or in training, or truth and prediction are one and the same constant)."
     )

@@ -265,6 +265,10 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         }
         return tuple(sizes[name] for name in names)
 
+    def _acted(self) -> dict[str, Any]:
+        """What stood in for parameters that may be None; a list is by learned skill."""
+        return {}
+
     def _split_seed(self) -> int:
         """Deals players out to inner splits."""
         return int(getattr(self, "seed", 0))

@@ -21,6 +21,7 @@ from basket.heads import folds
 from basket.heads.decision import DecisionRules
 from basket.heads.held_out import Predictions, predictions_parquet
 from basket.heads.matrix import Matrix
+from basket.metrics import of_trained_skills
 
 Float = npt.NDArray[np.float64]
 
@@ -216,7 +217,7 @@ def measure(
     """
     levels = rules.predict(held.proba, "accuracy")
     stated = np.take_along_axis(held.proba, levels[..., None], axis=2)[..., 0]
-    known = held.levels >= 0
+    known = of_trained_skills(held.levels, level_counts) >= 0
     _, player = np.unique(np.array(held.groups, dtype=np.str_), return_inverse=True)
     off = np.abs(levels - held.levels)
     ratings = _Ratings(

@@ -130,6 +130,9 @@ class CumulativeHead(SkillHead):
         # With one penalty there is nothing to choose, and no fold is dealt.
         return self.seed if self._chooses() else 0
 
+    def _acted(self) -> dict[str, Any]:
+        return {"penalties": self.penalties_.tolist(), "powers": self.powers_.tolist()}
+
     def _own_parameters(self) -> frozenset[str]:
         # Heads that are fitted together share their powers, which given penalties decide.
         own = frozenset({"tolerance"} if self.penalties is None else {"penalties", "tolerance"})

@@ -131,7 +131,7 @@ def fit_run(
         train=train,
         val=val,
         unseen=unseen,
-        options={"calibrate": calibrate, "set_aside": aside},
+        options={"calibrate": calibrate, "set_aside": 0.0 if unseen is None else aside},
         model=model,
         head=head,
         seed=seed,
@@ -210,12 +210,13 @@ def _config(
 ) -> dict[str, Any]:
     """The content of run.json."""
     notes = [each.spec.notes for each in features]
+    given = model.get_params(deep=False)
+    acted = model._acted() if len(model.active_) else {}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "head": head,
-        "params": {
-            name: value for name, value in model.get_params(deep=False).items() if name != "seed"
-        },
+        "params": {name: value for name, value in given.items() if name != "seed"},
+        "acted": {name: value for name, value in acted.items() if given[name] is None},
         "seed": seed,
         "skills": list(train.skills),
         "n_levels": train.n_levels,

@@ -140,6 +140,10 @@ class GbdtHead(SkillHead):
         self.class_weight = class_weight
         self.seed = seed
 
+    def _acted(self) -> dict[str, Any]:
+        names = ("min_data_in_leaf", "feature_fraction", "threads")
+        return {name: [acted[name] for _, acted in sorted(self.acted_.items())] for name in names}
+
     def _own_parameters(self) -> frozenset[str]:
         return _GROWTH
 
@@ -161,6 +165,7 @@ class GbdtHead(SkillHead):
         for head in heads:
             n_boosters = rows.n_skills * head._boosters_per_skill()
             head.thresholds_ = np.zeros((n_boosters, head._offsets_per_booster()))
+            head.acted_ = {}
         for skills, part in rows.by_missingness():
             bins = Bins()
             for head, text in zip(heads, texts, strict=True):
@@ -184,6 +189,8 @@ class GbdtHead(SkillHead):
         )
         if self.objective == "frank-hall":
             part = _questions(part)
+        acted = {**recipe.params, "threads": recipe.threads}
+        self.acted_ |= dict.fromkeys(skills.tolist(), acted)
         per_skill = self._boosters_per_skill()
         boosters = (skills[:, None] * per_skill + np.arange(per_skill)).ravel()
         grown: dict[int, str] = {}

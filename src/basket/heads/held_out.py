@@ -83,12 +83,14 @@ def out_of_fold(
 def predictions_parquet(held: Predictions, rules: DecisionRules, skills: Sequence[str]) -> bytes:
     """One row per video and skill: video_id, player, skill, label (-1 missing), predicted, p0 …."""
     n, n_skills, n_levels = held.proba.shape
+    # What readers of up to 128 levels have always found stays what it is.
+    kind = np.int8 if n_levels <= 128 else np.int16
     columns: dict[str, Any] = {
         "video_id": np.repeat(np.array(held.ids, dtype=object), n_skills),
         "player": np.repeat(np.array(held.groups, dtype=object), n_skills),
         "skill": np.tile(np.array(skills, dtype=object), n),
-        "label": held.levels.ravel().astype(np.int8),
-        "predicted": rules.predict(held.proba, "accuracy").ravel().astype(np.int8),
+        "label": held.levels.ravel().astype(kind),
+        "predicted": rules.predict(held.proba, "accuracy").ravel().astype(kind),
     }
     flat = held.proba.reshape(-1, n_levels)
     columns |= {f"p{level}": flat[:, level] for level in range(n_levels)}

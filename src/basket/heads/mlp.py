@@ -131,6 +131,9 @@ class MlpHead(SkillHead):
     def _split_seed(self) -> int:
         return 0
 
+    def _acted(self) -> dict[str, Any]:
+        return {"batch_size": self.batch_size_}
+
     def _own_parameters(self) -> frozenset[str]:
         return frozenset({"dropout", "weight_decay", "learning_rate", "seed"})
 
@@ -278,6 +281,7 @@ def train_together(heads: Sequence[MlpHead], rows: TrainingRows) -> None:
     for head, result in zip(heads, trained, strict=True):
         head.layers_, head.thresholds_ = result.layers, result.thresholds
         head.start_, head.best_epoch_ = start, result.best_epoch
+        head.batch_size_ = shape.batch_size
 
 
 def _standardisation(X: Array, weights: Float) -> tuple[Array, Array]:

@@ -114,6 +114,9 @@ class RidgeHead(SkillHead):
         self.class_weight = class_weight
         self.seed = seed
 
+    def _acted(self) -> dict[str, Any]:
+        return {"penalties": self.penalties_.tolist(), "powers": self.powers_.tolist()}
+
     def _own_parameters(self) -> frozenset[str]:
         return frozenset({"penalties", "powers"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,14 @@ def score(
     skills : sequence of str
         Names of the columns.
     level_counts : ndarray, (n_skills, K)
-        How often each level occurs in training: all that the prior knows.
+        How often each level occurs in training: all that the prior knows. A skill of which
+        there is none has no score.
     """
     n_skills, n_levels = level_counts.shape
     total = level_counts.sum(axis=1, keepdims=True)
     prior = np.where(total > 0, level_counts / np.where(total > 0, total, 1), 1 / n_levels)
     flat = DecisionRules.uncalibrated(n_skills, n_levels)
+    held = replace(held, levels=metrics.of_trained_skills(held.levels, level_counts))
     constant = np.repeat(prior[None], len(held.ids), axis=0)
     return {
         "n_videos": len(held.ids),

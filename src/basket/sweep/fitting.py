@@ -24,7 +24,13 @@ from basket.heads.filled_in import head_for
 from basket.heads.matrix import Matrix
 from basket.heads.table import make_head, parameter_names
 from basket.heads.together import fit_many, share_key
-from basket.metrics import CONFUSION_METRICS, IntArray, confusion_matrices, mean_over_skills
+from basket.metrics import (
+    CONFUSION_METRICS,
+    IntArray,
+    confusion_matrices,
+    mean_over_skills,
+    of_trained_skills,
+)
 from basket.sweep.setting import Setting
 
 #: Bootstrap replicates whose means a record keeps: equal draws make records comparable in pairs.
@@ -97,6 +103,7 @@ def fit_settings(
         They say nothing against a setting, which may be fitted where there is more.
     """
     start = time.perf_counter()
+    val = replace(val, Y=of_trained_skills(val.Y, train.level_counts()))
     try:
         heads = [
             head_for(

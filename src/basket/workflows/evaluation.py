@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from basket.dataset import TEST_SPLITS, LabelTable, find_splits, read_labels
 from basket.errors import RunError, UsageError
+from basket.metrics import of_trained_skills
 from basket.workflows.common import PathLike, Say, one_or_several, silent, tell_left_out
 
 if TYPE_CHECKING:
@@ -116,7 +117,11 @@ def evaluate_run(
             if players := chosen_by(run, matrix.groups):
                 validated.setdefault((name, players), []).append(called)
             if name == main_split and answers.ids:
-                answered.append((about, answers))
+                # What one of the runs has not learned says nothing of their difference.
+                truth = answers.truth
+                for each in loaded:
+                    truth = of_trained_skills(truth, each.config["train"]["level_counts"])
+                answered.append((about, replace(answers, truth=truth)))
             splits_of_run[name] = evaluate(
                 run,
                 matrix,
