@@ -1,11 +1,13 @@
 """``basket fit-head`` and ``basket combine`` on a cache: what a head takes, runs made of runs."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 
 import basket
+from basket.__main__ import main
 from basket.cache import FeatureSetSpec, VideoFeatures, VideoRow, open_cache
 from basket.cli import run
 
@@ -186,3 +188,12 @@ def test_one_run_alone_is_no_combination(command, court, tmp_path):
     code, document, said = command("combine", ridge.path, "--out", tmp_path / "both")
     assert (code, document) == (2, None)
     assert "at least two runs" in said
+
+
+def test_a_warning_is_a_sentence_without_a_place_in_our_code(monkeypatch):
+    monkeypatch.setattr("warnings.formatwarning", warnings.formatwarning)
+    monkeypatch.setattr("sys.argv", ["basket", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    said = warnings.formatwarning("it stopped before the optimum", UserWarning, "linear.py", 7)
+    assert said == "UserWarning: it stopped before the optimum\n"
