@@ -134,14 +134,11 @@ class PyAVDecoder:
         import av
 
         table = self._table
-        if not len(table.good):
-            raise VideoError(f"none of its pictures is whole: {table.note}")
-        is_recording = bool(table.lead) or table.sought_by_decoding_time
         try:
             if not table.is_headless:
-                return next(iter(self._decode(table.good[:1])))[1]
+                return self._first_good()
         except VideoError:
-            if not is_recording:
+            if not table.lead and not table.sought_by_decoding_time:
                 raise
         with suppress(av.InvalidDataError):
             for frame in self._all_frames_from(0, set(), skip=False) if table.lead else ():
@@ -152,7 +149,12 @@ class PyAVDecoder:
                     return frame
         # The first key frame itself is damaged, or its group needs more than the file holds.
         self._table = table.without_lead(int(table.keys[1]) if len(table.keys) > 1 else 0)
-        return next(iter(self._decode(self._table.good[:1])))[1]
+        return self._first_good()
+
+    def _first_good(self) -> av.VideoFrame:
+        for _, frame in self._decode(self._table.good[:1]):
+            return frame
+        raise VideoError(f"none of its pictures is whole: {self._table.note}")
 
     def _look_at_doubtful_frames(self) -> None:
         """Decode what may be incomplete; where it is, there is a hole, or the file ends."""

@@ -242,7 +242,7 @@ def lay_out(
         pts[index:] -= ticks
         dts[index:] -= ticks
     if recorder == "mpeg":  # nothing in it counts packets: what is lost shows in its times alone
-        lost = [*lost, *_gaps(dts)]
+        lost = [*lost, *_gaps(pts, dts)]
     is_spoiled, doubtful, behind = _spoiled(pts, is_key, lost, jumps)
     first_key = int(np.argmax(is_key))
     is_left_out = ~is_timed & (is_spoiled | (np.arange(len(pts)) < first_key))
@@ -302,10 +302,13 @@ def _jumps_told(
     return (f"its clock jumps {', '.join(told[:_TOLD])}{more}",) if told else ()
 
 
-def _gaps(dts: npt.NDArray[np.int64]) -> list[int]:
-    """Packets behind which there is room for lost ones."""
-    steps = np.diff(dts)
-    return [int(each) for each in np.flatnonzero(steps > _GAP * np.median(steps))]
+def _gaps(pts: npt.NDArray[np.int64], dts: npt.NDArray[np.int64]) -> list[int]:
+    """Packets behind which there is room for lost ones, or that bear a time from behind it."""
+    steps, faults = np.diff(dts), set[int]()
+    for last in np.flatnonzero(steps > _GAP * np.median(steps)).tolist():
+        middle = (dts[last] + dts[last + 1]) // 2
+        faults |= {last, *(each for each in range(max(0, last - 3), last) if pts[each] > middle)}
+    return sorted(faults)
 
 
 def _spoiled(
