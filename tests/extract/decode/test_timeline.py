@@ -10,7 +10,7 @@ from basket.errors import VideoError
 from basket.extract.decode.base import VideoInfo, check_limits
 from basket.extract.decode.index import open_stream, scan_packets
 from basket.extract.decode.pyav import open_pyav
-from basket.extract.decode.timeline import Packet, lay_out
+from basket.extract.decode.timeline import lay_out
 
 TS = 188  # bytes of a transport packet
 GOP = 10  # frames, at ten frames a second
@@ -19,7 +19,7 @@ CLOSED = {"bf": "2", "b_strategy": "0", "sc_threshold": "0"}
 
 def packets(dts, keys=(0,), ticks=1):
     """Packets without B-frames; None stands for one without timestamps."""
-    return [Packet(each, each, ticks, n in keys, 100 * n) for n, each in enumerate(dts)]
+    return [(t or 0, t or 0, ticks, n in keys, 100 * n, t is not None) for n, t in enumerate(dts)]
 
 
 def laid_out(packets, lost=(), recorder="mpegts"):
@@ -69,8 +69,10 @@ def test_a_hole_reaches_from_the_last_good_frame_to_the_next_key_frame():
 
 def test_what_is_lost_before_a_key_frame_is_a_hole_too():
     table = laid_out(packets([0, 1, 2, 6, 7], keys=(0, 3)), lost=[2])
-    assert table.doubtful == ((2, 6),)
-    assert table.holes_s[0] == pytest.approx((0.3, 0.6))
+    assert table.holes_s[0] == pytest.approx((0.2, 0.6))
+    joined = laid_out(packets([0, 1, 2, 3, 4], keys=(0, 3)), lost=[2])
+    assert joined.holes_s == ()
+    assert joined.doubtful == ((2, 3), (4, 5))  # and the last one, as of any recording
 
 
 @pytest.mark.parametrize(
@@ -211,5 +213,17 @@ def test_avi_tells_no_order_of_pictures(shared_data):
     with (
         pytest.raises(VideoError, match="AVI carries no presentation times"),
         open_pyav(shared_data / "cases" / "videos" / "avi-h264.avi"),
+    ):
+        pass
+
+
+def test_a_recording_without_a_whole_key_frame(tmp_path, recording):
+    content, _, keys = recording
+    gone = {key + TS for key in keys}
+    parts = [content[at : at + TS] for at in range(0, len(content), TS) if at not in gone]
+    (tmp_path / "none.ts").write_bytes(b"".join(parts))
+    with (
+        pytest.raises(VideoError, match="none of its pictures is whole"),
+        open_pyav(tmp_path / "none.ts"),
     ):
         pass

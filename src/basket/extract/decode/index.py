@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from basket.errors import VideoError
 from basket.extract.decode.base import check_regular_file
-from basket.extract.decode.timeline import CUT, FrameTable, Packet, lay_out
+from basket.extract.decode.timeline import CUT, FrameTable, lay_out
 
 if TYPE_CHECKING:
     import av.container
@@ -84,7 +84,8 @@ def scan_packets(
 
     name = container.format.name
     recorder = name if container.format.flags & _CLOCK_MAY_JUMP else ""
-    packets, lost, begins_with_key, note, others = list[Packet](), list[int](), None, "", 0
+    packets, lost = list[tuple[int, ...]](), list[int]()
+    begins_with_key, note, others = None, "", 0
     try:
         for packet in container.demux(stream):
             if begins_with_key is None:
@@ -98,8 +99,10 @@ def scan_packets(
                     break
                 # The parser hands a frame out when it sees the next one, with the mark of that.
                 lost.append(len(packets) + (name == "mpegts"))
-            times = packet.pts, packet.dts, packet.duration or 0
-            packets.append(Packet(*times, packet.is_keyframe, packet.pos or 0))
+            pts = packet.dts if packet.pts is None else packet.pts
+            dts = packet.pts if packet.dts is None else packet.dts
+            about = packet.duration or 0, packet.is_keyframe, packet.pos or 0
+            packets.append((pts or 0, dts or 0, *about, packet.pts is not None))
     except av.FFmpegError as error:
         note = f"truncated: reading stops early ({_reason(error)})"
     # Program streams are marked where the file ends alone: only their last frame is incomplete.
@@ -126,9 +129,9 @@ def scan_packets(
     return replace(
         table,
         remarks=tuple([note, *said] if note else said),
-        lead=table.lead if is_headless or (packets[0].is_key and not others) else 0,
+        lead=table.lead if is_headless or (packets[0][3] and not others) else 0,
         is_headless=is_headless,
-        last_stored=table.last_stored if name in _OPEN_ENDED or not container.duration else None,
+        doubtful=table.doubtful if name in _OPEN_ENDED or not container.duration else (),
         ends_where_corrupt=name in _CUT_WHERE_CORRUPT,
     )
 

@@ -135,8 +135,8 @@ class PyAVDecoder:
 
         table = self._table
         try:
-            if not table.is_headless:
-                return self._first_good()
+            if not table.is_headless and len(table.good):
+                return next(frame for _, frame in self._decode(table.good[:1]))
         except VideoError:
             if not table.lead and not table.sought_by_decoding_time:
                 raise
@@ -148,29 +148,26 @@ class PyAVDecoder:
                     self._table = table.without_lead(index)
                     return frame
         # The first key frame itself is damaged, or its group needs more than the file holds.
-        self._table = table.without_lead(int(table.keys[1]) if len(table.keys) > 1 else 0)
-        return self._first_good()
-
-    def _first_good(self) -> av.VideoFrame:
-        for _, frame in self._decode(self._table.good[:1]):
-            return frame
-        raise VideoError(f"none of its pictures is whole: {self._table.note}")
+        if len(table.keys) > 1:
+            self._table = table.without_lead(int(table.keys[1]))
+            return next(frame for _, frame in self._decode(self._table.good[:1]))
+        raise VideoError(f"none of its pictures is whole; record it again ({table.note})")
 
     def _look_at_doubtful_frames(self) -> None:
         """Decode what may be incomplete; where it is, there is a hole, or the file ends."""
-        for start, stop in self._table.doubtful_spans:
-            frames = self._table.good[(self._table.pts[self._table.good] >= start)]
-            try:
-                for _ in self._decode(frames[self._table.pts[frames] < stop]):
-                    pass
-            except VideoError:
+        pts, good = self._table.pts, self._table.good
+        for start, stop in self._table.doubtful:
+            if self._fails(good[(pts[good] >= start) & (pts[good] < stop)]):
                 self._table = self._table.without(start, stop)
-        if self._container.format.name == "avi" and self._codec.has_b_frames:
-            try:
-                for _ in self._decode(np.arange(min(len(self._table.pts), _LOOKED_AT))):
-                    pass
-            except VideoError as error:
-                raise VideoError(_NO_TIMES) from error
+        is_unordered = self._container.format.name == "avi" and self._codec.has_b_frames
+        if is_unordered and self._fails(np.arange(min(len(pts), _LOOKED_AT))):
+            raise VideoError(_NO_TIMES)
+
+    def _fails(self, frames: npt.NDArray[np.int64]) -> bool:
+        try:
+            return sum(1 for _ in self._decode(frames)) < len(frames)
+        except VideoError:
+            return True
 
     def _decode(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield ``(index, frame)`` for each of the rising ``wanted`` indices, or raise."""
@@ -222,16 +219,17 @@ class PyAVDecoder:
 
         codec, table, to_send = self._codec, self._table, len(wanted_pts)
         may_skip = skip and self._can_skip
-        start = int(table.keys[key]) if key else 0
-        seek_to, any_frame = int(table.seek_to[start]), False
-        if not key and table.lead:  # what builds on nothing in the file may lie before
-            seek_to, any_frame = table.begins_at, True
+        start, is_first = int(table.keys[key]) if key else 0, not key and table.lead > 0
+        # What builds on nothing in the file may lie before.
+        seek_to = int(table.begins_at if is_first else table.seek_to[start])
         if table.clock:
             self._container.seek(seek_to, unsupported_byte_offset=True)
         else:
-            self._container.seek(seek_to, stream=self._stream, any_frame=any_frame)
+            self._container.seek(seek_to, stream=self._stream, any_frame=is_first)
         # What is shown before the last key frame that is of use may fail.
-        right_from = int(table.pts[_key_before(table, min(wanted_pts, default=0))])
+        key_pts = table.pts[table.keys]
+        place = int(np.searchsorted(key_pts, min(wanted_pts, default=0), side="right")) - 1
+        right_from = int(key_pts[max(0, place)])
         has_begun, position = False, 0
         codec.flush_buffers()
         for packet in self._container.demux(self._stream):
@@ -241,7 +239,7 @@ class PyAVDecoder:
                 continue
             if table.clock and packet.pts is not None:
                 position = max(position, packet.pos or 0)
-                packet.pts -= table.late_at(position)
+                packet.pts -= sum(late for since, late in table.clock if since <= position)
             has_begun |= packet.pts is not None and packet.pts >= right_from
             is_wanted = packet.pts in wanted_pts
             codec.skip_frame = "NONREF" if may_skip and not is_wanted else "DEFAULT"
@@ -279,12 +277,6 @@ def runs(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> list[npt
     key_before = keys[np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)]
     jumps = np.flatnonzero(key_before[1:] - wanted[:-1] > _WORTH_A_SEEK) + 1
     return [run for run in np.split(wanted, jumps) if len(run)]
-
-
-def _key_before(table: FrameTable, pts: int) -> int:
-    """The last key frame at or before a timestamp, else the first one, else the first frame."""
-    place = max(0, int(np.searchsorted(table.pts[table.keys], pts, side="right")) - 1)
-    return int(table.keys[place]) if len(table.keys) else 0
 
 
 def _describe(table: FrameTable, first: av.VideoFrame, codec: str) -> VideoInfo:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,16 +29,6 @@ _GAP = 1.9
 
 CUT = "truncated: the file ends inside a frame"
 _TOLD = 8  # spans and jumps that a note lists
-
-
-class Packet(NamedTuple):
-    """What is known of a frame before it is decoded; times in ticks, ``position`` in bytes."""
-
-    pts: int | None
-    dts: int | None
-    ticks: int
-    is_key: bool
-    position: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,8 @@ class FrameTable:
         Half-open spans, in ticks, whose pictures are spoiled: data are missing there, or what they
         build on is.
     doubtful : tuple of (int, int)
-        Spans that are holes unless their frames decode.
+        Spans that are holes unless their frames decode; the last one is that of the frame stored
+        last, where the container records nothing of its end.
     clock : tuple of (int, int)
         Where the clock jumps: the position in the file, and the ticks by which everything behind
         it is late. ``pts`` are without these jumps; ``seek_to`` then are positions in the file.
@@ -78,8 +68,6 @@ class FrameTable:
         The file begins between key frames.
     without_time : int
         Packets without a timestamp before the first key frame; they are not in the table.
-    last_stored : int or None
-        Timestamp of the frame that is stored last, where the container records nothing of its end.
     ends_where_corrupt : bool
         A packet that FFmpeg marks as corrupt is the end of the file.
     """
@@ -98,7 +86,6 @@ class FrameTable:
     begins_at: int = 0
     is_headless: bool = False
     without_time: int = 0
-    last_stored: int | None = None
     ends_where_corrupt: bool = False
 
     @cached_property
@@ -108,8 +95,8 @@ class FrameTable:
 
     @cached_property
     def keys(self) -> npt.NDArray[np.int64]:
-        """Indices of the key frames, rising."""
-        return np.flatnonzero(self.is_key)
+        """Indices of the key frames, rising; the first frame where none is known."""
+        return np.flatnonzero(self.is_key) if self.is_key.any() else np.zeros(1, np.int64)
 
     @property
     def keyframes_s(self) -> npt.NDArray[np.float64]:
@@ -134,10 +121,8 @@ class FrameTable:
     @property
     def note(self) -> str:
         """What a person should know; empty where all is well."""
-        spans = [f"{start:.2f}-{stop:.2f}" for start, stop in self.holes_s]
-        more = f" and {len(spans) - _TOLD} more" if len(spans) > _TOLD else ""
-        told = f"{', '.join(spans[:_TOLD])} s{more}"
-        hole = f"the pictures at {told} are spoiled and not used: data are missing"
+        spans = _some([f"{start:.2f}-{stop:.2f}" for start, stop in self.holes_s])
+        hole = f"the pictures at {spans} s are spoiled and not used: data are missing"
         return "; ".join([*self.remarks, hole] if spans else self.remarks)
 
     @property
@@ -146,20 +131,7 @@ class FrameTable:
 
         basket 0.1 read such files otherwise.
         """
-        return bool(self.holes or self.doubtful or self.clock or self.is_headless)
-
-    @property
-    def doubtful_spans(self) -> tuple[tuple[int, int], ...]:
-        """What must be decoded before it is believed: spans in ticks, half-open."""
-        if self.last_stored is None:
-            return self.doubtful
-        later = self.pts[self.pts > self.last_stored]
-        stop = int(later[0]) if len(later) else self.last_stored + 1
-        return (*self.doubtful, (self.last_stored, stop))
-
-    def late_at(self, position: int) -> int:
-        """Ticks by which the clock is late at a position of the file, for all its jumps."""
-        return sum(ticks for since, ticks in self.clock if since <= position)
+        return bool(self.holes or self.clock or self.is_headless or self.doubtful[1:])
 
     def without(self, start: int, stop: int) -> FrameTable:
         """The table with a further hole; one at the end is no hole, the file is cut off there."""
@@ -206,7 +178,7 @@ class FrameTable:
 
 
 def lay_out(
-    packets: Sequence[Packet],
+    packets: Sequence[tuple[int, ...]],
     lost: Sequence[int],
     time_base: Fraction,
     *,
@@ -217,8 +189,10 @@ def lay_out(
 
     Parameters
     ----------
-    packets : sequence of Packet
-        In the order in which they are stored and decoded; at least one.
+    packets : sequence of tuple of int
+        In the order in which they are stored and decoded: times of display and of decoding, the
+        duration, all in ticks; whether it is a key frame; the position in the file; and whether it
+        has a time of display.
     lost : sequence of int
         Packets that may be incomplete, and behind which others may be missing.
     time_base : Fraction
@@ -234,53 +208,49 @@ def lay_out(
         Frames without timestamps, or two with the same one.
     """
     tick_s, by_dts = float(time_base), recorder in ("mpegts", "mpeg")
-    is_key = np.array([packet.is_key for packet in packets], dtype=np.bool_)
-    is_timed = np.array([packet.pts is not None for packet in packets], dtype=np.bool_)
-    pts, dts = np.array([_times(packet) for packet in packets], dtype=np.int64).T.copy()
+    pts, dts, ticks, is_key, position, is_timed = np.array(packets, dtype=np.int64).T.copy()
     jumps = _jumps(dts, tick_s) if recorder else {}
-    for index, ticks in jumps.items():
-        pts[index:] -= ticks
-        dts[index:] -= ticks
+    for index, late in jumps.items():
+        pts[index:] -= late
+        dts[index:] -= late
+    gaps = _gaps(dts)
     if recorder == "mpeg":  # nothing in it counts packets: what is lost shows in its times alone
-        lost = [*lost, *_gaps(pts, dts)]
-    is_spoiled, doubtful, behind = _spoiled(pts, is_key, lost, jumps)
+        middles = [(last, (dts[last] + dts[last + 1]) // 2) for last in gaps]
+        # A packet may bear a time from behind the gap.
+        before = [(at, each) for at, each in middles for at in range(max(0, at - 3), at + 1)]
+        lost = [*lost, *gaps, *(at for at, middle in before if pts[at] > middle)]
+    is_spoiled, doubtful = _spoiled(pts, is_key, set(lost), jumps, gaps)
     first_key = int(np.argmax(is_key))
-    is_left_out = ~is_timed & (is_spoiled | (np.arange(len(pts)) < first_key))
-    if bool((~is_timed & ~is_left_out).any()):
+    is_left_out = (is_timed == 0) & (is_spoiled | (np.arange(len(pts)) < first_key))
+    if bool(((is_timed == 0) & ~is_left_out).any()):
         raise VideoError("its frames carry no timestamps; remux it (ffmpeg -i in out.mp4)")
     order = np.lexsort((is_spoiled, pts))
     order = order[~is_left_out[order]]
-    is_twin = np.append(False, np.diff(pts[order]) == 0) & is_spoiled[order]
-    order = order[~is_twin]
+    order = order[~(np.append(False, np.diff(pts[order]) == 0) & is_spoiled[order])]
     shown = pts[order]
     if bool((np.diff(shown) <= 0).any()):
         raise VideoError("two of its frames have the same timestamp; re-encode it")
-    last_ticks = _last_duration(shown, packets[order[-1]].ticks, rate, time_base)
-    position = np.array([packet.position for packet in packets], dtype=np.int64)
+    last_ticks = _last_duration(shown, int(ticks[order[-1]]), rate, time_base)
+    ends = np.append(shown[1:], int(shown[-1] + last_ticks))
     seek_to = position if jumps else dts if by_dts else pts
     return FrameTable(
         pts=shown,
-        is_key=is_key[order],
+        is_key=(is_key > 0)[order] & ~is_spoiled[order],
         seek_to=seek_to[order],
         seconds_per_tick=tick_s,
         duration_s=float(shown[-1] - shown[0] + last_ticks) * tick_s,
         remarks=_jumps_told(jumps, pts - shown[0], tick_s),
         sought_by_decoding_time=by_dts,
-        holes=_holes(shown, is_spoiled[order], pts[behind], int(shown[-1] + last_ticks)),
-        doubtful=tuple((int(pts[one]), int(pts[one + 1])) for one in doubtful),
-        clock=tuple((packets[index].position, ticks) for index, ticks in jumps.items()),
+        holes=_holes(shown, is_spoiled[order], ends),
+        doubtful=(
+            *((int(pts[one]), int(pts[one + 1])) for one in doubtful),
+            (int(pts[-1]), int(ends[np.searchsorted(shown, pts[-1])])),
+        ),
+        clock=tuple((int(position[index]), late) for index, late in jumps.items()),
         lead=int(np.searchsorted(shown, pts[first_key])) if is_key.any() else 0,
         begins_at=int((position if jumps else dts).min()),
         without_time=int(is_left_out[:first_key].sum()),
-        last_stored=int(pts[-1]),
     )
-
-
-def _times(packet: Packet) -> tuple[int, int]:
-    """Of display and of decoding, each standing in for the other where that is unknown."""
-    pts = packet.dts if packet.pts is None else packet.pts
-    dts = packet.pts if packet.dts is None else packet.dts
-    return pts or 0, dts or 0
 
 
 def _jumps(dts: npt.NDArray[np.int64], tick_s: float) -> dict[int, int]:
@@ -293,76 +263,66 @@ def _jumps(dts: npt.NDArray[np.int64], tick_s: float) -> dict[int, int]:
 def _jumps_told(
     jumps: Mapping[int, int], since: npt.NDArray[np.int64], tick_s: float
 ) -> tuple[str, ...]:
-    told = [
-        f"by {((ticks + _WRAP // 2) % _WRAP - _WRAP // 2) * tick_s:+.1f} s "
-        f"at {since[index] * tick_s:.2f} s"
-        for index, ticks in jumps.items()
-    ]
-    more = f" and {len(told) - _TOLD} times more" if len(told) > _TOLD else ""
-    return (f"its clock jumps {', '.join(told[:_TOLD])}{more}",) if told else ()
+    by_s = [((late + _WRAP // 2) % _WRAP - _WRAP // 2) * tick_s for late in jumps.values()]
+    at_s = [since[index] * tick_s for index in jumps]
+    told = [f"by {by:+.1f} s at {at:.2f} s" for by, at in zip(by_s, at_s, strict=True)]
+    return (f"its clock jumps {_some(told)}",) if told else ()
 
 
-def _gaps(pts: npt.NDArray[np.int64], dts: npt.NDArray[np.int64]) -> list[int]:
-    """Packets behind which there is room for lost ones, or that bear a time from behind it."""
-    steps, faults = np.diff(dts), set[int]()
-    for last in np.flatnonzero(steps > _GAP * np.median(steps)).tolist():
-        middle = (dts[last] + dts[last + 1]) // 2
-        faults |= {last, *(each for each in range(max(0, last - 3), last) if pts[each] > middle)}
-    return sorted(faults)
+def _some(told: Sequence[str]) -> str:
+    more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    return ", ".join(told[:_TOLD]) + more
+
+
+def _gaps(dts: npt.NDArray[np.int64]) -> list[int]:
+    """Packets behind which there is room for lost ones."""
+    steps = np.diff(dts)
+    return [int(each) for each in np.flatnonzero(steps > _GAP * np.median(steps))]
 
 
 def _spoiled(
     pts: npt.NDArray[np.int64],
-    is_key: npt.NDArray[np.bool_],
-    lost: Sequence[int],
+    is_key: npt.NDArray[np.int64],
+    lost: Collection[int],
     joints: Collection[int],
-) -> tuple[npt.NDArray[np.bool_], list[int], list[int]]:
+    gaps: Collection[int],
+) -> tuple[npt.NDArray[np.bool_], list[int]]:
     """What must not be used: everything from a fault to the next key frame, in stored order.
 
     Returns
     -------
     is_spoiled : ndarray, bool
     doubtful : list of int
-        Packets that are spoiled only if they do not decode: a key frame stands right behind, so
-        that all that was lost may lie between them, or nothing, where two recordings were joined.
-    behind : list of int
-        The key frames behind the faults.
+        Packets that are spoiled only if they do not decode: a key frame follows at once, so that
+        nothing may be lost, as where two recordings were joined.
     """
     count, keys = len(pts), [*np.flatnonzero(is_key).tolist(), len(pts), len(pts)]
-    is_spoiled, doubtful, behind = np.zeros(count, dtype=np.bool_), [], []
+    is_spoiled, doubtful = np.zeros(count, dtype=np.bool_), []
     for fault in sorted({*lost, *joints} - {count}):
         place = int(np.searchsorted(keys, fault, side="right" if fault in lost else "left"))
         key, following = keys[place], keys[place + 1]
-        behind += [key] if key < count else []
-        if key == fault + 1 and fault in lost:
+        if fault in lost and key == fault + 1 and fault not in gaps:
             doubtful += [fault] if key < count else []  # the last one is looked at in any case
             continue
         is_spoiled[fault:key] = True
         # What is shown before a key frame but stored behind it builds on both sides.
         is_spoiled[key:following] |= pts[key:following] < pts[min(key, count - 1)]
-    return is_spoiled, doubtful, behind
+    return is_spoiled, doubtful
 
 
 def _holes(
-    shown: npt.NDArray[np.int64],
-    is_spoiled: npt.NDArray[np.bool_],
-    behind: npt.NDArray[np.int64],
-    end: int,
+    shown: npt.NDArray[np.int64], is_spoiled: npt.NDArray[np.bool_], ends: npt.NDArray[np.int64]
 ) -> tuple[tuple[int, int], ...]:
-    """Half-open spans of spoiled frames, and of frames that are missing before a key frame."""
-    usual = float(np.median(np.diff(shown))) if len(shown) > 1 else 0.0
+    """Half-open spans of spoiled frames, from where the good one before them would end."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], is_spoiled, [False]))))
-    spans = edges.reshape(-1, 2).tolist()
-    places = np.searchsorted(shown, behind).tolist()
-    spans += [[place, place] for place in places if place and not is_spoiled[place - 1]]
-    holes, stops = list[tuple[int, int]](), [*shown.tolist(), end]
-    for first, stop in spans:
-        start = stops[first]
-        if first and start - stops[first - 1] > _GAP * usual:
-            start = stops[first - 1] + int(usual)
-        if start < stops[stop]:
-            holes.append((start, stops[stop]))
-    return tuple(sorted(holes))
+    usual = int(np.median(ends - shown))
+    return tuple(
+        (
+            int(min(shown[first], shown[first - 1] + usual) if first else shown[0]),
+            int(ends[stop - 1]),
+        )
+        for first, stop in edges.reshape(-1, 2)
+    )
 
 
 def _last_duration(
