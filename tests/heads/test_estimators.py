@@ -396,6 +396,7 @@ def test_ordered_categories_keep_the_order_that_was_declared(name, ordinal):
         fitted = head(name).fit(X, y, validation=(X, y))
         assert fitted.classes_.tolist() == [*ORDERED, "top"]
         assert {*fitted.predict(X)} <= {*ORDERED}
+        assert fitted.score(X, y) == (fitted.predict(X) == names).mean() == fitted.score(X, names)
     shares = head(name).fit(X, declared).predict_proba(X)
     assert shares[:, :3] == pytest.approx(plain.predict_proba(X), abs=0.05)
     table = pandas.DataFrame({"a": declared, "b": declared})
@@ -404,6 +405,10 @@ def test_ordered_categories_keep_the_order_that_was_declared(name, ordinal):
         head(name, n_levels=4).fit(X, table).predict_proba(X),
         head(name, n_levels=4).fit(X, numbers).predict_proba(X),
     )
+    hits = head(name, n_levels=4).fit(X, table).score(X, table)
+    assert hits == pytest.approx(plain.score(X, levels), abs=0.05)
+    bins = pandas.cut(levels, [-1, 0, 1, 5])
+    assert head(name).fit(X, bins).score(X, bins) == plain.score(X, levels)
     # Numbers that rise are what they are; any other order of theirs was declared on purpose.
     for order, expected in (([0, 1, 2], [0, 1, 2]), ([2, 1, 0], [2, 1, 0])):
         y = pandas.Categorical(levels, categories=order, ordered=True)
@@ -472,7 +477,7 @@ def test_an_absurd_number_is_told_with_its_column(name, absurd, ordinal):
     X[7, 3] = absurd
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ValueError, match=r"^column 3 of the features holds .*$"):
+        with pytest.raises(UsageError, match=r"^column 3 of the features holds .*$"):
             head(name, n_levels=5).fit(X, Y)
         with pytest.raises(ValueError, match=r"^column x3 of the features holds .*$"):
             fitted.predict(pandas.DataFrame(X).add_prefix("x"))

@@ -62,6 +62,8 @@ def fit_tables(document: Mapping[str, Any]) -> Iterator[RenderableType]:
         *(f"[bold]{_beside(name, head[name]['mean'], prior[name]['mean'])}[/]" for name in names),
     )
     yield table
+    if unscored := [each for each, score in head["mae"]["per_skill"].items() if score is None]:
+        yield f"No labels here or in training, and in no mean: {escape(', '.join(unscored))}"
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in document["seconds"].items())
     yield f"\nTime: {spent}"
     if aside := document["set_aside"]:

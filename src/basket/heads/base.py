@@ -51,6 +51,10 @@ class HeadState:
     boosters: dict[int, str] = field(default_factory=dict)
 
 
+class DataError(UsageError, ValueError):
+    """Features or labels that cannot be learned; for scikit-learn a ValueError."""
+
+
 class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """Ordinal classifier of one or many skills.
 
@@ -199,9 +203,11 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def score(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Accuracy; for several skills its mean over them, missing labels left out."""
+        truth, proba = self._levels_like_training(y), self.predict_proba(X)
         if not self.multi_skill_:
-            return float(super().score(X, y, sample_weight))
-        confusion = metrics.confusion_matrices(y, self.predict(X), len(self.classes_))
+            weights = _check_sample_weight(sample_weight, truth)
+            return float(np.average(proba.argmax(axis=1) == truth[:, 0], weights=weights))
+        confusion = metrics.confusion_matrices(truth, proba.argmax(axis=2), len(self.classes_))
         return metrics.mean_over_skills(metrics.accuracy(confusion))
 
     def __sklearn_tags__(self) -> Any:
@@ -285,10 +291,7 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _with_validation(self, rows: TrainingRows, X: Any, y: npt.ArrayLike) -> TrainingRows:
         """Append the labelled rows of a given validation set, marked as such."""
         features = self._check_input(X)
-        labels, declared = _numbers(y)
-        if declared is not None and not self.multi_skill_ and self.n_levels is None:
-            labels = declared[labels]
-        levels = self._levels_like_training(labels)
+        levels = self._levels_like_training(y)
         if len(levels) != len(features) or levels.shape[1] != self.n_skills_:
             raise ValueError(
                 f"validation has {len(features)} rows and labels of shape {levels.shape}; expected "
@@ -308,13 +311,15 @@ class SkillHead(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             given=np.repeat([False, True], [len(rows.X), len(more.X)]),
         )
 
-    def _levels_like_training(self, Y: Array) -> Levels:
+    def _levels_like_training(self, y: npt.ArrayLike) -> Levels:
         """Labels of other rows as levels (n, n_skills), by the classes met in training."""
         if not self.multi_skill_ and self.n_levels is None:
             place = {each: level for level, each in enumerate(self.classes_.tolist())}
             # A class that training never saw is nothing that a loss could be computed for.
-            return np.array([[place.get(each, -1)] for each in Y.tolist()], dtype=np.int64)
-        levels = Y.reshape(len(Y), -1).astype(np.int64)
+            found = [[place.get(each, -1)] for each in np.asarray(y).tolist()]
+            return np.array(found, dtype=np.int64)
+        labels = np.asarray(_numbers(y)[0])
+        levels = labels.reshape(len(labels), -1).astype(np.int64)
         if levels.size and (levels.min() < -1 or levels.max() >= len(self.classes_)):
             raise ValueError(f"levels must lie in 0..{len(self.classes_) - 1} (-1 missing)")
         return levels
@@ -366,7 +371,7 @@ def checked_magnitudes(X: Array, head: Any = None) -> Array:
     absurd = np.flatnonzero(~(largest <= _LARGEST))
     if len(absurd):
         name = getattr(head, "feature_names_in_", np.arange(X.shape[1]))[absurd[0]]
-        raise ValueError(
+        raise DataError(
             f"column {name} of the features holds {largest[absurd[0]]:.3g}; expected numbers "
             f"within ±{_LARGEST:g}, no NaN: scale the column, or repair or leave out its values"
         )
@@ -382,14 +387,15 @@ def _numbers(y: Any) -> tuple[Any, Array | None]:
     if all(getattr(kind, "ordered", False) and kind == kinds[0] for kind in kinds):
         codes = np.stack([getattr(each, "cat", each).codes for each in columns], axis=1)
         labels, names = codes if frame else codes[:, 0], np.asarray(columns[0].dtype.categories)
-        if names.dtype.kind in "biuf" and (codes >= 0).all() and (names[1:] > names[:-1]).all():
-            labels, names = names[labels], None
         missing = bool((codes < 0).any())
+        whole = names.dtype.kind in "biuf" and np.array_equal(np.round(names), names)
+        if whole and not missing and (names[1:] > names[:-1]).all():
+            labels, names = names[labels], None
     elif labels is not None:
         labels = np.array(labels.tolist()) if labels.dtype == object else labels
         missing = labels.dtype.kind not in "biufc" or bool((labels != labels).any())
     if labels is not None and missing:
-        raise ValueError(
+        raise DataError(
             "labels must be numbers that rise with the level, none of them NaN (-1 is a missing "
             "one of given levels), or a pandas Categorical with ordered=True; got "
             f"{', '.join(map(repr, labels.ravel()[:3].tolist()))} …"
