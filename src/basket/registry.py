@@ -2,6 +2,9 @@
 
 A registry is one table ``name -> "module:attribute"``. Nothing is imported until it is asked for,
 so listing names costs nothing. Other packages add names through the entry-point group.
+
+Names are read from files too, and files come from strangers: looking one up never imports a path
+that stands in it. What a person types has a door of its own, :meth:`Registry.admit`.
 """
 
 from __future__ import annotations
@@ -40,8 +43,7 @@ def _load(kind: str, import_path: str) -> Any:
 class Registry(Mapping[str, Any]):
     """A read-only mapping from names to objects that are imported on first use.
 
-    A name of the form ``package.module:attribute`` is imported as it stands, for what somebody
-    tries out before registering it.
+    Only names of our own and of installed packages are found, whatever a file says.
 
     Parameters
     ----------
@@ -68,19 +70,43 @@ class Registry(Mapping[str, Any]):
         self.group = group
         self._table = dict(table)
         self._third_parties: dict[str, str] | None = None
+        self._admitted: dict[str, str] = {}
+
+    def admit(self, name: str) -> str:
+        """Let an import path that a person typed be a name, for the life of this process.
+
+        For what somebody tries out before registering it. Call it where a command line or an
+        argument of a Python call arrives, never with what was read from a file.
+
+        Parameters
+        ----------
+        name : str
+            ``package.module:attribute``; anything else is left to the look-up.
+
+        Returns
+        -------
+        str
+            The name.
+        """
+        if _IMPORT_PATH.fullmatch(name):
+            self._admitted[name] = name
+        return name
 
     def _all(self) -> dict[str, str]:
         if self._third_parties is None:
             found = {entry.name: entry.value for entry in entry_points(group=self.group)}
             self._third_parties = found
         # Ours win: installing a package must not silently change what a known name means.
-        return {**self._third_parties, **self._table}
+        return {**self._admitted, **self._third_parties, **self._table}
 
     def __getitem__(self, name: str) -> Any:
         table = self._all()
-        if _IMPORT_PATH.fullmatch(name):
-            return _load(self.kind, name)
         if name not in table:
+            if _IMPORT_PATH.fullmatch(name):
+                raise UsageError(
+                    f"{name!r} is no known {self.kind}, and a file does not say what to import; "
+                    f"install it under a name in the entry-point group {self.group}"
+                )
             known = sorted(table)
             hint = nearest(name, known)
             raise UsageError(f"unknown {self.kind} {name!r}{hint or '.'} Known: {', '.join(known)}")
@@ -93,5 +119,4 @@ class Registry(Mapping[str, Any]):
         return len(self._all())
 
     def __contains__(self, name: object) -> bool:
-        known = name in self._all()
-        return known or (isinstance(name, str) and bool(_IMPORT_PATH.fullmatch(name)))
+        return name in self._all()

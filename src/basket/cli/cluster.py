@@ -110,14 +110,14 @@ def _checked_extract_options(arguments: list[str]) -> list[Path]:
 
 def _check_names_and_plan(given: Mapping[str, Any]) -> None:
     """What ``basket extract`` finds out before it reads videos or weights."""
-    from basket.extract.backbones import resolve, streams_for
+    from basket.extract.backbones import BACKBONES, resolve, streams_for
     from basket.extract.device import choose_device
     from basket.extract.devices import device_list
 
     plan_of(**{name: given[name] for name in ("segments", "window", "align", "scales", "crop")})
     models = given["model"] or ["videomae"]
     for model in models:
-        resolve(model)
+        resolve(BACKBONES.admit(model))
     streams_for(listed(given["streams"] or ["pooled"]), models)
     # What there is in the node that writes the script says nothing about the tasks': no auto.
     precision = "fp32" if given["precision"] == "auto" else given["precision"]

@@ -49,7 +49,7 @@ def prepare_worker(decoder: str, memory_bytes: int) -> None:
 
     from basket.extract.decode import DECODERS
 
-    DECODERS[decoder]
+    DECODERS[DECODERS.admit(decoder)]  # what was typed in the process that started this one
     try:
         import resource
     except ImportError:  # Windows has no such limits

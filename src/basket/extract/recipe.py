@@ -51,8 +51,10 @@ class BackboneRecipe:
         UsageError, WeightsError
             As :func:`.load_backbone`.
         """
-        from basket.extract.backbones import load_backbone
+        from basket.extract.backbones import BACKBONES, load_backbone
 
+        for name in self.models:
+            BACKBONES.admit(name)  # a recipe holds what was typed, and is never read from a file
         return [
             load_backbone(
                 name,

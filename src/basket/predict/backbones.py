@@ -40,7 +40,7 @@ def backbones_of_run(
     IdentityError
         A checkpoint is not the one that the run was fitted on.
     UsageError
-        A prompt bank is needed and not given.
+        A prompt bank is needed and not given, or a family is not installed here.
     """
     specs = {each.spec.digest: each for each in run.feature_sets}
     networks = list(

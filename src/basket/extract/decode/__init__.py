@@ -17,7 +17,7 @@ DECODERS = Registry(
 
 
 def decoder_name(choice: str) -> str:
-    """Name in :data:`DECODERS` of what ``--decoder`` asks for; ``auto`` is ``pyav``.
+    """Name in :data:`DECODERS` of what somebody typed as ``--decoder``; ``auto`` is ``pyav``.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def decoder_name(choice: str) -> str:
     """
     if choice == "auto":
         return "pyav"
-    if choice not in DECODERS:
+    if DECODERS.admit(choice) not in DECODERS:
         raise UsageError(f"unknown decoder {choice!r}. Known: auto, {', '.join(DECODERS)}")
     DECODERS[choice]
     return choice
