@@ -8,6 +8,7 @@ from basket.extract.decode.checked import MAX_MEAN_DIFFERENCE
 from basket.extract.decode.contract import DecoderContract, assert_frame_exact
 from basket.extract.decode.decord import _import_decord, open_decord
 from basket.extract.decode.pyav import open_pyav
+from basket.extract.decode.samples import SAMPLES
 from basket.extract.decode.torchcodec import _import_decoder, open_torchcodec
 
 
@@ -36,7 +37,7 @@ REFUSED_BY_ALL = {
     "h264-interlaced": "interlaced",
     "h264-transport-stream": "transport streams",
     "odd-size": "an odd size",
-}
+} | dict.fromkeys([name for name in SAMPLES if name.startswith("mirrored")], "mirrored video")
 REFUSED_BY_DECORD = REFUSED_BY_ALL | {"av1": "cannot open this", "hevc": "not exact for HEVC"}
 
 

@@ -50,6 +50,8 @@ class VideoInfo:
     frames : int
     rotation_deg : int
         Clockwise turn that was applied: 0, 90, 180 or 270.
+    mirrored : bool
+        Left and right were exchanged after the turn.
     codec, pixel_format : str
     note : str
         What a person should know (``truncated: ...``); empty when all is well.
@@ -63,6 +65,7 @@ class VideoInfo:
     height_px: int
     frames: int
     rotation_deg: int = 0
+    mirrored: bool = False
     codec: str = ""
     pixel_format: str = ""
     note: str = ""

@@ -42,8 +42,22 @@ def decode_everything(path: Path) -> tuple[npt.NDArray[np.float64], list[npt.NDA
             assert frame.pts is not None
             assert frame.time_base is not None
             times.append(float(frame.pts * frame.time_base))
-            frames.append(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+            matrix = frame.side_data.get("DISPLAYMATRIX")
+            frames.append(_as_shown(frame.to_ndarray(format="rgb24"), matrix))
     return np.array(times) - times[0], frames
+
+
+def _as_shown(stored: npt.NDArray[np.uint8], matrix: Any) -> npt.NDArray[np.uint8]:
+    """Put every pixel where the display matrix says, corner by corner."""
+    if matrix is None:
+        return stored
+    a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5])
+    y, x = np.indices(stored.shape[:2])
+    across, down = a * x + c * y, b * x + d * y
+    across, down = across - across.min(), down - down.min()
+    shown = np.zeros((down.max() + 1, across.max() + 1, 3), np.uint8)
+    shown[down, across] = stored
+    return shown
 
 
 def assert_frame_exact(
@@ -140,6 +154,7 @@ class DecoderContract:
             assert info.frames == len(truth_s) == len(sample.pts)
             assert (info.width_px, info.height_px) == (sample.width_px, sample.height_px)
             assert info.rotation_deg == sample.rotation_deg
+            assert info.mirrored == sample.mirrored
             assert truth_s[-1] < info.duration_s < truth_s[-1] + 1.4
             assert abs(info.fps - info.frames / info.duration_s) < 1e-6
             assert video.keyframes_s[0] == 0.0

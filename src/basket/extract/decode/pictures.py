@@ -8,12 +8,15 @@ below 1 of 255 on real videos (docs/decoding.md), of which the subsampled chroma
 
 from __future__ import annotations
 
+import math
+import struct
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from basket.errors import VideoError
 from basket.extract.decode.base import DisplayedFrame, Resample, Size, Window
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ Pixels = npt.NDArray[np.uint8]
 #: FFmpeg takes for BT.601, as the whole-frame conversion does.
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114)}
 
+#: Matrices that FFmpeg has no conversion for, by their numbers in ITU-T H.273.
+_MATRIX_NAMES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 14: "ICtCp"}
+
 #: FFmpeg's number of the range 0 to 255; anything else is 16 to 235.
 _FULL_RANGE = 2
 
@@ -37,10 +43,13 @@ class FrameConverter:
     ----------
     quarter_turns : int
         Clockwise turns of 90 degrees that the file asks for.
+    mirrored : bool, default=False
+        Whether it asks for left and right to be exchanged after that.
     """
 
-    def __init__(self, quarter_turns: int) -> None:
+    def __init__(self, quarter_turns: int, *, mirrored: bool = False) -> None:
         self._quarter_turns = quarter_turns
+        self._mirrored = mirrored
         # One per target: making a converter costs as much as converting.
         self._reformatters: dict[tuple[Size, Resample] | None, VideoReformatter] = {}
 
@@ -49,8 +58,22 @@ class FrameConverter:
         return _turned_size((frame.height, frame.width), self._quarter_turns)
 
     def to_rgb(self, frame: av.VideoFrame) -> Pixels:
-        """Convert the whole frame: uint8 (H, W, 3)."""
-        whole = self._reformatter(None).reformat(frame, format="rgb24", threads=1)
+        """Convert the whole frame: uint8 (H, W, 3).
+
+        Raises
+        ------
+        VideoError
+            FFmpeg cannot turn such pictures into RGB.
+        """
+        try:
+            whole = self._reformatter(None).reformat(frame, format="rgb24", threads=1)
+        except (OSError, ValueError) as error:
+            number = int(frame.colorspace)
+            raise VideoError(
+                f"its pictures ({frame.format.name}, colour matrix "
+                f"{_MATRIX_NAMES.get(number, f'number {number} of ITU-T H.273')}) cannot be turned "
+                "into RGB here; re-encode it as yuv420p with the matrix BT.709"
+            ) from error
         rgb = np.asarray(whole.to_ndarray(), dtype=np.uint8)
         return np.ascontiguousarray(self._upright(rgb))
 
@@ -78,7 +101,8 @@ class FrameConverter:
 
     def _upright(self, pixels: Pixels) -> Pixels:
         # rot90 turns counter-clockwise, the table of rotations is clockwise.
-        return np.rot90(pixels, -self._quarter_turns) if self._quarter_turns else pixels
+        turned = np.rot90(pixels, -self._quarter_turns) if self._quarter_turns else pixels
+        return turned[:, ::-1] if self._mirrored else turned
 
     def _reformatter(self, target: tuple[Size, Resample] | None) -> VideoReformatter:
         from av.video.reformatter import VideoReformatter
@@ -121,6 +145,34 @@ class PyAVFrame(DisplayedFrame):
         if size[0] > full[0] or size[1] > full[1] or not can_resize_planes(self._frame):
             return super().resized(size, resample=resample, window=window)
         return self._converter.to_small_rgb(self._frame, size, resample=resample, window=window)
+
+
+def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
+    """How the file asks for a frame to be shown, by its display matrix.
+
+    Returns
+    -------
+    rotation_deg : int
+        Clockwise turn: 0, 90, 180 or 270.
+    mirrored : bool
+        Whether left and right are exchanged after the turn.
+
+    Raises
+    ------
+    VideoError
+        A turn by no right angle.
+    """
+    stored = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return 0, False
+    # A pixel at (x, y) is shown at (a x + c y, b x + d y), y pointing down.
+    a, b, _, c, d = struct.unpack("=9i", bytes(stored))[:5]
+    mirrored = a * d - b * c < 0
+    degrees = math.degrees(math.atan2(b, -a if mirrored else a)) % 360
+    quarter_turns = round(degrees / 90)
+    if abs(degrees - 90 * quarter_turns) >= 1:  # what the ffmpeg program calls a right angle
+        raise VideoError(f"rotated by {degrees:.0f} degrees; only right angles are handled")
+    return quarter_turns % 4 * 90, mirrored
 
 
 def can_resize_planes(frame: av.VideoFrame) -> bool:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from basket.errors import VideoError
 from basket.extract.decode.base import DisplayedFrame, VideoInfo, check_limits
 from basket.extract.decode.index import open_stream, scan_packets
-from basket.extract.decode.pictures import FrameConverter, PyAVFrame
+from basket.extract.decode.pictures import FrameConverter, PyAVFrame, orientation_of
 from basket.extract.decode.timeline import FrameTable
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ class PyAVDecoder:
         self._can_skip = self._codec.name in _SKIPPING_IS_EXACT and not self._interlaced
         self._look_at_doubtful_frames()
         self._info = _describe(self._table, first, self._codec.name)
-        self._converter = FrameConverter(self._info.rotation_deg // 90)
+        self._converter = FrameConverter(
+            self._info.rotation_deg // 90, mirrored=self._info.mirrored
+        )
 
     @property
     def info(self) -> VideoInfo:
@@ -280,9 +282,7 @@ def runs(wanted: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> list[npt
 
 
 def _describe(table: FrameTable, first: av.VideoFrame, codec: str) -> VideoInfo:
-    rotation_deg = -int(first.rotation) % 360
-    if rotation_deg % 90:
-        raise VideoError(f"rotated by {rotation_deg} degrees; only right angles are handled")
+    rotation_deg, mirrored = orientation_of(first)
     turned = rotation_deg % 180 == 90
     frames = len(table.pts)
     return check_limits(
@@ -293,6 +293,7 @@ def _describe(table: FrameTable, first: av.VideoFrame, codec: str) -> VideoInfo:
             height_px=first.width if turned else first.height,
             frames=frames,
             rotation_deg=rotation_deg,
+            mirrored=mirrored,
             codec=codec,
             pixel_format=first.format.name,
             note=table.note,

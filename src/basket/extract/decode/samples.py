@@ -39,6 +39,8 @@ class Sample:
         Timestamps in ticks of 1 / FPS.
     rotation_deg : int
         Clockwise turn that the file asks of the player; only in mp4.
+    mirrored : bool
+        Whether the player is to exchange left and right after that.
     """
 
     suffix: str = "mp4"
@@ -49,6 +51,7 @@ class Sample:
     height_px: int = 64
     pts: Sequence[int] = range(FRAMES)
     rotation_deg: int = 0
+    mirrored: bool = False
 
     def write(self, path: Path) -> Path:
         """Make the video; ``path`` is returned.
@@ -60,24 +63,25 @@ class Sample:
         """
         import av
 
-        turned = self.rotation_deg % 180 == 90
+        lies = self.rotation_deg % 180 == 90
         with av.open(str(path), "w") as container:
             stream = container.add_stream(self.codec, rate=FPS, options=dict(self.options))
             stream = cast("av.video.stream.VideoStream", stream)
-            stream.width = self.height_px if turned else self.width_px
-            stream.height = self.width_px if turned else self.height_px
+            stream.width = self.height_px if lies else self.width_px
+            stream.height = self.width_px if lies else self.height_px
             stream.pix_fmt = self.pixel_format
             stream.time_base = Fraction(1, FPS)
             stream.gop_size = 16
             for index, pts in enumerate(self.pts):
                 upright = draw(index, width_px=self.width_px, height_px=self.height_px)
-                stored = np.ascontiguousarray(np.rot90(upright, self.rotation_deg // 90))
+                turned = upright[:, ::-1] if self.mirrored else upright
+                stored = np.ascontiguousarray(np.rot90(turned, self.rotation_deg // 90))
                 frame = av.VideoFrame.from_ndarray(stored, format="rgb24")
                 frame.pts, frame.time_base = pts, Fraction(1, FPS)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        if self.rotation_deg:
-            _turn(path, self.rotation_deg)
+        if self.rotation_deg or self.mirrored:
+            _turn(path, self.rotation_deg, mirrored=self.mirrored)
         return path
 
 
@@ -90,11 +94,13 @@ def draw(index: int, *, width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
     return moved
 
 
-def _turn(path: Path, clockwise_deg: int) -> None:
+def _turn(path: Path, clockwise_deg: int, *, mirrored: bool) -> None:
     """Write a display matrix into the track header of an mp4; PyAV cannot set one."""
-    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[clockwise_deg]
+    cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[clockwise_deg]
     one = 1 << 16
-    matrix = struct.pack(">9i", cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 1 << 30)
+    across = -one if mirrored else one
+    turn = (cos * across, sin * one, 0, -sin * across, cos * one)
+    matrix = struct.pack(">9i", *turn, 0, 0, 0, 1 << 30)
     identity = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
     content = path.read_bytes()
     # The header of the movie holds an identity matrix too: only the one behind "tkhd" counts.
@@ -124,6 +130,10 @@ SAMPLES: Mapping[str, Sample] = {
     "rotated-90": Sample(options=_B_FRAMES, rotation_deg=90),
     "rotated-180": Sample(options=_B_FRAMES, rotation_deg=180),
     "rotated-270": Sample(options=_B_FRAMES, rotation_deg=270),
+    **{
+        f"mirrored-{turn}": Sample(options=_B_FRAMES, rotation_deg=turn, mirrored=True)
+        for turn in (0, 90, 180, 270)
+    },
     "odd-size": Sample("webm", "libvpx-vp9", {"cpu-used": "8"}, width_px=97, height_px=63),
     "4:4:4": Sample(options=_B_FRAMES, pixel_format="yuv444p", width_px=97, height_px=63),
     "10-bit": Sample("mkv", "libx265", _X265, pixel_format="yuv420p10le"),
