@@ -265,3 +265,29 @@ def test_it_is_a_decoder(tmp_path, make_video):
         assert video.info.frames == 5
         assert video.info.fps == pytest.approx(10)
         assert video.keyframes_s.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("trunc-nomoov.mp4", r"index \(moov\) is missing: the download"),
+        ("redycgco.mp4", "colour matrix YCgCo"),
+        ("audio-cover.mp4", "a cover picture, and no video"),
+        ("gif-named.mp4", "a GIF picture; taken are videos in MP4"),
+        ("png-named.mp4", "a PNG picture"),
+        ("x.mxf", "an MXF file"),
+    ],
+)
+def test_the_reason_is_the_true_one(shared_data, name, words):
+    with (
+        pytest.raises(VideoError, match=words) as refused,
+        open_pyav(shared_data / "cases" / "videos" / name) as video,
+    ):
+        [frame.rgb for frame in video.frames_at(np.zeros(1))]
+    assert "damaged" not in str(refused.value)
+
+
+def test_the_stream_is_the_one_that_ffmpeg_takes(shared_data):
+    with open_pyav(shared_data / "cases" / "videos" / "two-nodef.mkv") as video:
+        assert (video.info.width_px, video.info.height_px) == (192, 128)
+        assert video.info.note == ""

@@ -107,6 +107,8 @@ def refuse_unless_ordinary(name: str, reference: PyAVDecoder) -> None:
         kind = f"a file that is not plain ({info.note})"
     elif info.pixel_format not in SAME_COLOURS:
         kind = f"the pixel format {info.pixel_format}: its colours differ from PyAV's"
+    elif reference.is_other_stream:
+        kind = "a file with several video streams: it takes another one"
     elif info.mirrored:
         kind = "mirrored video: it does not mirror"
     elif reference.interlaced:

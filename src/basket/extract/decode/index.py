@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from basket.errors import VideoError
 from basket.extract.decode.base import check_regular_file
+from basket.extract.decode.formats import TAKEN, is_encrypted, why_not_opened
 from basket.extract.decode.timeline import CUT, FrameTable, lay_out
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ _OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,"
     "h264,hevc,m4v,mpegvideo",
 }
+
+#: What the first box of a picture in the container of MP4 says.
+_STILL_BRANDS = frozenset(["avif", "heic", "heix", "mif1"])
 
 #: Where FFmpeg marks a packet as corrupt only because the file ends inside it. Elsewhere the mark
 #: is a hole, behind which the recording goes on.
@@ -44,9 +48,6 @@ def open_stream(
 ) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
     """Open a regular local file with FFmpeg and choose its video stream.
 
-    The stream is the one that FFmpeg calls the best (the largest picture that is no cover art), as
-    decord, torchcodec and the ``ffmpeg`` program choose it.
-
     Raises
     ------
     VideoError
@@ -59,15 +60,62 @@ def open_stream(
         # Absolute and with its protocol: no file name can be mistaken for a URL.
         container = av.open(f"file:{path.absolute()}", options=_OPTIONS)
     except (av.FFmpegError, ValueError) as error:
-        raise VideoError(f"not a readable video: {_reason(error)}") from error
+        raise VideoError(why_not_opened(path, _reason(error))) from error
     with container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, av.VideoStream):
-            raise VideoError("the file has no video stream")
+        stream = choose_stream(container)
+        if stream is None and container.streams.audio:
+            raise VideoError("it holds sound and no video stream")
+        if stream is None:
+            raise VideoError(why_not_opened(path, "it has no video stream"))
+        _check_kind(path, container, stream)
         try:
             yield container, stream
-        except av.FFmpegError as error:
+        except MemoryError:
+            raise
+        except av.InvalidDataError as error:
             raise VideoError(f"damaged: {_reason(error)}") from error
+        except av.FFmpegError as error:
+            raise VideoError(f"FFmpeg cannot read or decode it: {_reason(error)}") from error
+
+
+def choose_stream(
+    container: av.container.InputContainer,
+) -> av.video.stream.VideoStream | None:
+    """Choose the video stream that the ``ffmpeg`` program takes where it is not told.
+
+    One with packets comes before one without, then one marked as default, then the largest picture,
+    then the first; a cover picture only where there is nothing else.
+    """
+
+    def score(stream: av.video.stream.VideoStream) -> int:
+        codec, disposition = stream.codec_context, stream.disposition
+        if disposition & disposition.attached_pic:
+            return 1
+        if codec is None:
+            return 0
+        is_default = bool(disposition & disposition.default)
+        # Only a stream whose packets were seen has a pixel format.
+        return (
+            codec.width * codec.height
+            + 100_000_000 * (codec.pix_fmt is not None)
+            + 5_000_000 * is_default
+        )
+
+    return max(container.streams.video, key=score, default=None)
+
+
+def _check_kind(
+    path: Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> None:
+    """Refuse what is no video, or none that can be decoded, whatever its packets look like."""
+    if stream.disposition & stream.disposition.attached_pic:
+        raise VideoError("it holds sound and a cover picture, and no video")
+    if container.metadata.get("major_brand", "") in _STILL_BRANDS:
+        raise VideoError(f"it is a still picture (AVIF or HEIF); taken are videos in {TAKEN}")
+    if stream.codec_context is None:
+        raise VideoError("no codec of this FFmpeg decodes its video; re-encode it (as H.264)")
+    if stream.codec_context.pix_fmt is None and is_encrypted(path):
+        raise VideoError("its pictures are encrypted; decrypt it with its key first")
 
 
 def scan_packets(
@@ -159,7 +207,13 @@ def _promises_more(
     end_s = table.duration_s + max(0.0, float(table.pts[0] * table.seconds_per_tick))
     promised_s = (container.duration or 0) / av.time_base
     slack_s = max(1.0, 0.05 * table.duration_s)
-    if promised or promised_s <= end_s + slack_s or _ends_s(container) >= promised_s - slack_s:
+    several = len(container.streams.video) > 1  # another one may last longer
+    if (
+        promised
+        or several
+        or promised_s <= end_s + slack_s
+        or _ends_s(container) >= promised_s - slack_s
+    ):
         return ""
     return f"truncated: the file promises {promised_s:.1f} s, its pictures end {end_s:.1f} s"
 

@@ -119,6 +119,11 @@ class PyAVDecoder:
         return self._table
 
     @property
+    def is_other_stream(self) -> bool:
+        """Whether another stream is shown than the one that FFmpeg's library calls the best."""
+        return self._container.streams.best("video") is not self._stream
+
+    @property
     def interlaced(self) -> bool:
         """Whether its pictures are made of two fields."""
         return self._interlaced
