@@ -47,10 +47,10 @@ def decode_everything(path: Path) -> tuple[npt.NDArray[np.float64], list[npt.NDA
     return np.array(times) - times[0], frames
 
 
-def _as_shown(stored: npt.NDArray[np.uint8], matrix: Any) -> npt.NDArray[np.uint8]:
+def _as_shown(stored: Any, matrix: Any) -> npt.NDArray[np.uint8]:
     """Put every pixel where the display matrix says, corner by corner."""
     if matrix is None:
-        return stored
+        return np.asarray(stored)
     a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5])
     y, x = np.indices(stored.shape[:2])
     across, down = a * x + c * y, b * x + d * y

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from basket.errors import VideoError
 from basket.extract.decode.base import check_regular_file
@@ -60,18 +60,16 @@ def open_stream(
         # Absolute and with its protocol: no file name can be mistaken for a URL.
         container = av.open(f"file:{path.absolute()}", options=_OPTIONS)
     except (av.FFmpegError, ValueError) as error:
-        raise VideoError(why_not_opened(path, _reason(error))) from error
+        raise VideoError(f"not a readable video: {why_not_opened(path, _reason(error))}") from error
     with container:
         stream = choose_stream(container)
         if stream is None and container.streams.audio:
             raise VideoError("it holds sound and no video stream")
         if stream is None:
-            raise VideoError(why_not_opened(path, "it has no video stream"))
+            raise VideoError(f"no video stream: {why_not_opened(path, 'it has none')}")
         _check_kind(path, container, stream)
         try:
             yield container, stream
-        except MemoryError:
-            raise
         except av.InvalidDataError as error:
             raise VideoError(f"damaged: {_reason(error)}") from error
         except av.FFmpegError as error:
@@ -88,14 +86,15 @@ def choose_stream(
     """
 
     def score(stream: av.video.stream.VideoStream) -> int:
-        codec, disposition = stream.codec_context, stream.disposition
+        codec: Any = stream.codec_context  # None where no codec is known, whatever PyAV's hints say
+        disposition = stream.disposition
         if disposition & disposition.attached_pic:
             return 1
         if codec is None:
             return 0
         is_default = bool(disposition & disposition.default)
         # Only a stream whose packets were seen has a pixel format.
-        return (
+        return int(
             codec.width * codec.height
             + 100_000_000 * (codec.pix_fmt is not None)
             + 5_000_000 * is_default

@@ -166,7 +166,7 @@ def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
     if stored is None:
         return 0, False
     # A pixel at (x, y) is shown at (a x + c y, b x + d y), y pointing down.
-    a, b, _, c, d = struct.unpack("=9i", bytes(stored))[:5]
+    a, b, _, c, d = struct.unpack("=9i", bytes(cast("memoryview", stored)))[:5]
     mirrored = a * d - b * c < 0
     degrees = math.degrees(math.atan2(b, -a if mirrored else a)) % 360
     quarter_turns = round(degrees / 90)
