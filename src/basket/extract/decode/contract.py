@@ -43,7 +43,8 @@ def decode_everything(path: Path) -> tuple[npt.NDArray[np.float64], list[npt.NDA
             assert frame.time_base is not None
             times.append(float(frame.pts * frame.time_base))
             matrix = frame.side_data.get("DISPLAYMATRIX")
-            frames.append(_as_shown(frame.to_ndarray(format="rgb24"), matrix))
+            rgb: Any = frame.to_ndarray(format="rgb24")
+            frames.append(_as_shown(rgb, matrix))
     return np.array(times) - times[0], frames
 
 

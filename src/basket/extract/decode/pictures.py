@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -162,7 +162,7 @@ def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
     VideoError
         A turn by no right angle.
     """
-    stored = frame.side_data.get("DISPLAYMATRIX")
+    stored: Any = frame.side_data.get("DISPLAYMATRIX")
     if stored is None:
         return 0, False
     # A pixel at (x, y) is shown at (a x + c y, b x + d y), y pointing down.
