@@ -535,6 +535,7 @@ def test_the_doctor_examines_this_machine(here, capsys):
 
 
 def test_the_doctor_names_what_will_not_work(here, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # or a long folder of this test breaks the words
     monkeypatch.setattr("basket.doctor.PACKAGES", ("numpy", "a-package-nobody-has"))
     assert run(["doctor", "--offline"]) == 1
     said = capsys.readouterr()

@@ -75,7 +75,6 @@ def probabilities(predicted):
     ]
 
 
-@pytest.mark.xfail(reason="rows of such films are not yet told from others", strict=True)
 def test_only_what_was_read_wrongly_is_decoded_again(here, capsys):
     first, _ = told(capsys, "extract", "videos", "--model", "motion", ends_with=3)
     assert first["already_there"] == 24

@@ -97,17 +97,17 @@ class Registry(Mapping[str, Any]):
             found = {entry.name: entry.value for entry in entry_points(group=self.group)}
             self._third_parties = found
         # Ours win: installing a package must not silently change what a known name means.
-        return {**self._admitted, **self._third_parties, **self._table}
+        return {**self._third_parties, **self._table}
 
     def __getitem__(self, name: str) -> Any:
-        table = self._all()
+        table = {**self._admitted, **self._all()}
         if name not in table:
             if _IMPORT_PATH.fullmatch(name):
                 raise UsageError(
                     f"{name!r} is no known {self.kind}, and a file does not say what to import; "
                     f"install it under a name in the entry-point group {self.group}"
                 )
-            known = sorted(table)
+            known = sorted(self._all())
             hint = nearest(name, known)
             raise UsageError(f"unknown {self.kind} {name!r}{hint or '.'} Known: {', '.join(known)}")
         return _load(self.kind, table[name])
@@ -119,4 +119,4 @@ class Registry(Mapping[str, Any]):
         return len(self._all())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._all()
+        return name in self._admitted or name in self._all()

@@ -14,9 +14,16 @@ from typing import Any
 
 from basket.cache.feature_set import FeatureSet
 from basket.cache.manifest import sha256_of
-from basket.cache.rows import SOURCE_SHA256
+from basket.cache.rows import DECODING_RULES, SOURCE_SHA256
 
-__all__ = ["SOURCE_SHA256", "TELLING", "content_hash", "mixing_sentence", "provenance_counts"]
+__all__ = [
+    "DECODING_RULES",
+    "SOURCE_SHA256",
+    "TELLING",
+    "content_hash",
+    "mixing_sentence",
+    "provenance_counts",
+]
 
 #: What changes the numbers a little when it changes. Mixing these is worth a sentence.
 TELLING = ("decoder", "decoder_version", "device", "precision")

@@ -144,6 +144,11 @@ class PublishedRows:
             for place in snapshot.places[video_id]
         )
 
+    def has_decoding_rules(self, video_id: str) -> bool:
+        """Whether a video's current row says by which rules it was read; basket 0.1 did not."""
+        place = self._snapshot.current[video_id]
+        return self._snapshot.index(place).has_decoding_rules(place.position)
+
     def refresh(self) -> None:
         """Look at the folder again, for what other processes did.
 

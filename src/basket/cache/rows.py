@@ -35,6 +35,8 @@ SEGMENT_COLUMNS: Mapping[str, str] = {"start_s": "<f8", "end_s": "<f8", "frames_
 
 #: Under this key of a row's provenance lies the content hash of its source file, where wanted.
 SOURCE_SHA256 = "source_sha256"
+#: In the provenance of rows whose films were read by the rules of docs/decoding.md.
+DECODING_RULES = "decoding_rules"
 
 _OK, _FAILED = 0, 1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -126,6 +128,10 @@ class ShardIndex:
     def content(self, position: int) -> str:
         """SHA-256 of the file that the row at ``position`` came from; empty where not recorded."""
         return str(json.loads(self.columns["provenance"][position]).get(SOURCE_SHA256, ""))
+
+    def has_decoding_rules(self, position: int) -> bool:
+        """Whether the row at ``position`` says by which rules its film was read."""
+        return f'"{DECODING_RULES}": ' in self.columns["provenance"][position]
 
     def row(self, position: int) -> VideoRow:
         """The row at ``position`` as users see it."""

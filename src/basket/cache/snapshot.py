@@ -5,9 +5,10 @@ one was recorded) form a group. The group committed last is the current one: a r
 the videos, but a row is only ever written for the file as it was found, so what was extracted last
 is what the file was last. (The larger modification time would be wrong for a video that was
 restored to an older version.) Rows for a file that was not there never outrank those of one that
-was. Within a group ok beats failed, then the smallest shard name wins; of failed rows the one with
-most attempts. ``committed_ns`` is the clock, but always later than every row the writer knew of, so
-that machines whose clocks disagree still agree on the order.
+was. Within a group a row that records the rules of its decoding beats one that does not (of basket
+0.1), ok beats failed, then the smallest shard name wins; of failed rows the one with most attempts.
+``committed_ns`` is the clock, but always later than every row the writer knew of, so that machines
+whose clocks disagree still agree on the order.
 """
 
 from __future__ import annotations
@@ -100,10 +101,11 @@ class Snapshot:
     def _committed_ns(self, place: Place) -> int:
         return int(self.index(place).columns["committed_ns"][place.position])
 
-    def _rank_in_group(self, place: Place) -> tuple[int, int, Place]:
-        columns = self.index(place).columns
-        failed = columns["status"][place.position]
-        return failed, -columns["attempts"][place.position] if failed else 0, place
+    def _rank_in_group(self, place: Place) -> tuple[bool, int, int, Place]:
+        index = self.index(place)
+        failed = index.columns["status"][place.position]
+        is_old = not index.has_decoding_rules(place.position)
+        return is_old, failed, -index.columns["attempts"][place.position] if failed else 0, place
 
     @cached_property
     def ok(self) -> dict[str, Place]:

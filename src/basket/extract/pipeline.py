@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from basket.cache import FeatureCache, FeatureSet, mixing_sentence
 from basket.cache.progress import Work, telling_progress
+from basket.cache.provenance import DECODING_RULES
 from basket.cores import usable_cores
 from basket.errors import Interrupted
 from basket.extract.assembly import VideoInProgress
@@ -118,6 +119,7 @@ def extract(
         plan=plan,
         retry_failed=retry_failed,
         hash_sources=hash_sources,
+        say=say or (lambda _: None),
     )
     if embedders is None:
         sizes = _batch_sizes(backbones, device, given=batch_size, needed=bool(jobs))
@@ -313,5 +315,6 @@ def decoding_provenance(decoder: str) -> dict[str, Any]:
         "decoder": decoder,
         "decoder_version": decoder_version,
         "basket_version": version("basket"),
+        DECODING_RULES: 2,
         "host": platform.node(),
     }

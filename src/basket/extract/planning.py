@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from basket.cache import FeatureSet, FeatureSetSpec
@@ -11,6 +11,7 @@ from basket.extract.assembly import stream_at_scale
 from basket.extract.backbones.base import Backbone, BackboneSpec
 from basket.extract.clips import planned_shapes
 from basket.extract.decoding import Job, Source, WantedClips
+from basket.extract.outdated import outdated
 from basket.extract.segments import SegmentPlan
 from basket.extract.source_hash import content_of
 
@@ -81,6 +82,7 @@ def plan_jobs(
     plan: SegmentPlan,
     retry_failed: bool,
     hash_sources: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[list[Job], dict[str, str]]:
     """What is left to do, and what failed before and is not tried again.
 
@@ -96,6 +98,8 @@ def plan_jobs(
         Whether what failed before is to do, too.
     hash_sources : bool, default=False
         Whether content decides where its hash is recorded, rather than size and time.
+    say : callable, optional
+        Receives what became of rows of an earlier basket; without it nothing is written.
 
     Returns
     -------
@@ -106,23 +110,33 @@ def plan_jobs(
     jobs: list[Job] = []
     failed: dict[str, str] = {}
     shapes = [planned_shapes(backbone.spec, plan) for backbone in backbones]
-    failed_in = [each.failed for each in sets if each is not None]
+    failed_in = [each.failed if each is not None else {} for each in sets]
+    lacking: list[list[int]] = []
+    old: dict[str, list[int]] = {}
     for source in sources:
-        size, mtime_ns = _stamp(source)
+        stamp, video_id = _stamp(source), source.video_id
         content = content_of(source) if hash_sources and not source.refused else None
-        wanted = [
-            position
-            for position, each in enumerate(sets)
-            if each is None
-            or not each.is_done(
-                source.video_id, size, mtime_ns, retry_failed=retry_failed, content=content
-            )
-        ]
+        lacking.append([])
+        for position, each in enumerate(sets):
+            if each is None or not each.is_done(
+                video_id, *stamp, retry_failed=retry_failed, content=content
+            ):
+                lacking[-1].append(position)
+            elif not each.has_decoding_rules(video_id):
+                # What failed by older rules is tried once more.
+                is_failed = video_id in failed_in[position]
+                (lacking[-1] if is_failed else old.setdefault(video_id, [])).append(position)
+    films = [
+        (each.video_id, each.path) for each in sources if each.video_id in old and not each.refused
+    ]
+    changed = outdated(films, [each for each in sets if each is not None], say)
+    for source, positions in zip(sources, lacking, strict=True):
+        wanted = sorted(positions + (old[source.video_id] if source.video_id in changed else []))
         if wanted:
             clips = tuple(
                 WantedClips(position, shape) for position in wanted for shape in shapes[position]
             )
-            jobs.append(Job(source, size, mtime_ns, clips))
+            jobs.append(Job(source, *_stamp(source), clips))
             continue
         reasons = [each[source.video_id] for each in failed_in if source.video_id in each]
         if reasons:
@@ -136,9 +150,10 @@ def replaced_videos(sets: Sequence[FeatureSet], jobs: Sequence[Job]) -> frozense
         job.source.video_id
         for job in jobs
         if any(
-            job.source.video_id in sets[wanted.backbone].rows
-            and job.source.video_id not in sets[wanted.backbone].failed
-            for wanted in job.wanted
+            row is not None
+            and row.status == "ok"
+            and (row.source_bytes, row.source_mtime_ns) != (job.source_bytes, job.source_mtime_ns)
+            for row in (sets[each.backbone].rows.get(job.source.video_id) for each in job.wanted)
         )
     )
 

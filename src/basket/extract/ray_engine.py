@@ -241,6 +241,7 @@ class _Driver:
             plan=plan,
             retry_failed=self._setup.retry_failed,
             hash_sources=self._hashing,
+            say=self._say,
         )
         self._ledger = Ledger(sets, {job.source.video_id: job for job in jobs})
         self._lots = Lots(self._ledger.jobs, actors=self._layout.actors, workers=self._layout.cpus)

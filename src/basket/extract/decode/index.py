@@ -39,7 +39,7 @@ _CUT_WHERE_CORRUPT = frozenset(["mov,mp4,m4a,3gp,3g2,mj2", "avi", "flv"])
 _OPEN_ENDED = frozenset(["mpegts", "mpeg", "asf", "ogg"])
 
 #: FFmpeg's flag of containers whose clock may jump (AVFMT_TS_DISCONT).
-_CLOCK_MAY_JUMP = 0x0200
+CLOCK_MAY_JUMP = 0x0200
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def scan_packets(
     import av
 
     name = container.format.name
-    recorder = name if container.format.flags & _CLOCK_MAY_JUMP else ""
+    recorder = name if container.format.flags & CLOCK_MAY_JUMP else ""
     packets, lost = list[tuple[int, ...]](), list[int]()
     begins_with_key, note, others = None, "", 0
     try:
