@@ -58,6 +58,14 @@ def extract(
         str | None,
         typer.Option(metavar="SHA", help="Revision of the checkpoint.", rich_help_panel=HOW),
     ] = None,
+    untrained: Annotated[
+        bool,
+        typer.Option(
+            "--untrained",
+            help="Smoke test: let weights in that were never trained, labelled random.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
     segments: Annotated[
         str,
         typer.Option(
@@ -197,6 +205,7 @@ def extract(
         "models": model or ["videomae"],
         "weights": weights_by_model(weights or []),
         "revision": revision,
+        "untrained": untrained,
         "cache": cache,
         "plan": plan,
         "streams": listed(streams or ["pooled"]),

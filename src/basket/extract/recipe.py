@@ -24,6 +24,8 @@ class BackboneRecipe:
         Model name to a checkpoint, where it is not the model's own.
     revision : str, optional
         Of the checkpoints on the hub.
+    untrained : bool
+        The weights were never trained; they are let in and labelled random.
     streams : mapping of str to sequence of str
         Model name to what it is to return; ``pooled`` unless given.
     prompts : PromptBank, optional
@@ -34,6 +36,7 @@ class BackboneRecipe:
     models: tuple[str, ...]
     weights: Mapping[str, str | Path] = field(default_factory=dict)
     revision: str | None = None
+    untrained: bool = False
     streams: Mapping[str, Sequence[str]] = field(default_factory=dict)
     prompts: PromptBank | None = None
     device: str = "cpu"
@@ -60,6 +63,7 @@ class BackboneRecipe:
                 name,
                 weights=self.weights.get(name),
                 revision=self.revision,
+                untrained=self.untrained,
                 device=self.device,
                 precision=self.precision,
                 streams=self.streams.get(name, ("pooled",)),

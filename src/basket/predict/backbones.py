@@ -75,6 +75,7 @@ def _load(
             spec.backbone if known else spec.family,
             weights=checkpoint,
             revision=spec.notes.get("revision") or None if checkpoint is None else None,
+            untrained=bool(spec.notes.get("random_weights")),
             device=device,
             precision=precision,
             streams=tuple(dict.fromkeys(stream.partition("@")[0] for stream in spec.streams)),

@@ -28,6 +28,7 @@ def extract_features(
     models: Sequence[str] = ("videomae",),
     weights: Mapping[str, PathLike] | None = None,
     revision: str | None = None,
+    untrained: bool = False,
     cache: PathLike = DEFAULT_CACHE,
     plan: SegmentPlan | None = None,
     streams: Sequence[str] = ("pooled",),
@@ -67,6 +68,8 @@ def extract_features(
         the only model.
     revision : str, optional
         Revision of the weights on the hub.
+    untrained : bool, default=False
+        The weights were never trained: they are let in for smoke tests, and labelled random.
     cache : path, default="basket-cache"
         Made when missing.
     plan : SegmentPlan, optional
@@ -121,6 +124,7 @@ def extract_features(
             models=models,
             weights=weights,
             revision=revision,
+            untrained=untrained,
             streams=streams,
             prompts=prompts,
             device=device,
@@ -223,6 +227,7 @@ def _prepare(
     models: Sequence[str] = ("videomae",),
     weights: Mapping[str, PathLike] | None = None,
     revision: str | None = None,
+    untrained: bool = False,
     streams: Sequence[str] = ("pooled",),
     prompts: PathLike | None = None,
     device: str = "auto",
@@ -252,6 +257,7 @@ def _prepare(
             for name, given in weights_by_model(weights or {}, models).items()
         },
         revision=revision,
+        untrained=untrained,
         streams=streams_for(streams, models),
         prompts=read_prompts(prompts) if prompts is not None else None,
         device=device,

@@ -1,5 +1,7 @@
 """The checkpoint's own pixel values are what is used and recorded."""
 
+import json
+
 import pytest
 
 from basket.errors import WeightsError
@@ -64,6 +66,20 @@ def test_geometry_follows_the_file(copied, edit_json, changes, geometry):
         ({"size": {"shortest_edge": 16}}, "smaller"),
         ({"size": {"height": 16, "width": 16}}, "size"),
         ({"resample": 0}, "resample"),
+        ({"resample": [2]}, "resample"),
+        ({"rescale_factor": [1]}, "rescale_factor"),
+        ({"rescale_factor": -1}, "rescale_factor"),
+        ({"image_mean": [0, float("inf"), 0]}, "image_mean"),
+        ({"crop_size": [32]}, "crop_size"),
+        ({"crop_size": {"height": "32", "width": 32}}, "crop_size"),
+        ({"size": {"longest_edge": 32}}, "size"),
+        ({"size": [32, 16]}, "size"),
+        ({"size": {"shortest_edge": "32"}}, "size"),
+        ({"do_normalize": "no"}, "do_normalize is 'no'"),
+        ({"do_resize": False}, "do_resize is false, which basket does not do"),
+        ({"do_flip_channel_order": True}, "do_flip_channel_order is true"),
+        ({"do_pad": True}, "do_pad is true"),
+        ({"do_center_crop": False}, "do_center_crop is false"),
     ],
 )
 def test_values_that_are_missing_or_contradict_the_network_are_refused(
@@ -73,3 +89,40 @@ def test_values_that_are_missing_or_contradict_the_network_are_refused(
     edit_json(folder / FILE, **changes)
     with pytest.raises(WeightsError, match=message):
         load_backbone("videomae", weights=folder)
+
+
+@pytest.mark.parametrize("name", ["size", "rescale_factor", "do_resize"])
+def test_null_where_a_value_acts_is_refused(copied, name):
+    folder = copied("ssl")
+    document = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps({**document, name: None}))
+    with pytest.raises(WeightsError, match=f"{name} is None"):
+        load_backbone("videomae", weights=folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": [32, 32], "do_center_crop": False},
+        {"size": {"height": 32, "width": 32}, "crop_size": [32, 32]},
+        {"size": {"height": 32, "width": 32}, "crop_size": 16, "do_center_crop": False},
+    ],
+)
+def test_sides_are_read_as_transformers_reads_them(copied, edit_json, changes):
+    folder = copied("ssl")
+    edit_json(folder / FILE, **changes)
+    assert load_backbone("videomae", weights=folder).spec.geometry.crop == "squash"
+
+
+@pytest.mark.parametrize("kind", ["image_processor", "video_processor"])
+def test_what_transformers_5_saves_is_read(copied, kind):
+    folder = copied("xclip")
+    before = load_backbone("xclip", weights=folder).spec
+    values = json.loads((folder / FILE).read_text())
+    processor = {kind: values, "processor_class": "XCLIPProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(processor))
+    (folder / FILE).write_text(json.dumps({**values, "image_mean": [0, 0, 0]}))
+    # Where both are there, transformers takes the nested values.
+    assert load_backbone("xclip", weights=folder).spec == before
+    (folder / FILE).unlink()
+    assert load_backbone("xclip", weights=folder).spec == before

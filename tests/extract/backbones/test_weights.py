@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from basket.errors import NotThereError, UsageError, WeightsError
@@ -98,7 +99,7 @@ def test_more_layers_in_the_file_than_in_the_configuration_are_refused(copied, e
 def test_weights_of_another_size_than_configured_are_refused(copied, edit_json):
     folder = copied("finetuned")
     edit_json(folder / "config.json", intermediate_size=96)
-    refused("videomae", folder, "do not fit")
+    refused("videomae", folder, "(128,) in the file", "config.json (96,)")
 
 
 def test_a_shard_that_the_index_names_must_be_there_and_in_the_folder(copied):
@@ -248,3 +249,143 @@ def test_auto_runs_anywhere(checkpoints):
         "videomae", weights=checkpoints["ssl"], device="auto", precision="auto"
     )
     assert backbone.spec.streams == {"pooled": 32}
+
+
+@pytest.mark.parametrize(
+    ("family", "wrapper"),
+    [
+        ("finetuned", "module."),
+        ("ssl", "encoder."),
+        ("finetuned", "model.backbone."),
+        ("vjepa2", "encoder."),
+        ("siglip2", "_orig_mod."),
+        ("timesformer", "module."),
+    ],
+)
+def test_a_network_saved_inside_another_module_is_read(
+    family, wrapper, checkpoints, copied, edit_weights, make_clips
+):
+    name = "videomae" if family in ("finetuned", "ssl") else family
+    folder = copied(family)
+    edit_weights(folder, lambda tensors: {wrapper + key: v for key, v in tensors.items()})
+    plain = load_backbone(name, weights=checkpoints[family])
+    wrapped = load_backbone(name, weights=folder)
+    clips = make_clips(plain.spec, 1)
+    np.testing.assert_array_equal(
+        wrapped.embed(clips)["pooled"], plain.embed(clips)["pooled"], strict=True
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(copied, edit_weights, value):
+    name = "videomae.encoder.layer.1.output.dense.weight"
+
+    def spoil(tensors):
+        tensors[name][0, 0] = value
+        return tensors
+
+    folder = copied("finetuned")
+    edit_weights(folder, spoil)
+    refused("videomae", folder, name, "not finite")
+
+
+def test_a_classifier_that_no_feature_depends_on_may_hold_anything(copied, edit_weights):
+    folder = copied("finetuned")
+    bias = "classifier.bias"
+    edit_weights(folder, lambda tensors: tensors | {bias: tensors[bias] / 0})
+    load_backbone("videomae", weights=folder)
+
+
+def test_integers_without_their_scale_are_refused(copied, edit_weights):
+    import torch
+
+    folder = copied("dinov2")
+    edit_weights(folder, lambda tensors: {k: v.to(torch.int8) for k, v in tensors.items()})
+    refused("dinov2", folder, "as I8", "quantised")
+
+
+def test_a_folder_that_says_that_it_is_quantised_is_refused(copied, edit_json):
+    folder = copied("ssl")
+    edit_json(folder / "config.json", quantization_config={"quant_method": "bitsandbytes"})
+    refused("videomae", folder, "quantised (bitsandbytes)")
+
+
+def test_weights_of_another_patch_are_told_with_both_shapes(copied, edit_json):
+    folder = copied("ssl")
+    edit_json(folder / "config.json", patch_size=8)
+    refused("videomae", folder, "patch_embeddings.projection.weight", "(32, 3, 2, ", "config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.onnx", "ONNX"),
+        ("model.gguf", "GGUF"),
+        ("tf_model.h5", "TensorFlow"),
+        ("flax_model.msgpack", "Flax"),
+        ("checkpoint.pth", "can run code"),
+        ("weights.safetensors", "name the file model.safetensors"),
+    ],
+)
+def test_other_formats_are_named(copied, name, told):
+    folder = copied("ssl")
+    (folder / "model.safetensors").rename(folder / name)
+    refused("videomae", folder, told)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_adapter_is_named(copied, whole):
+    folder = copied("ssl")
+    (folder / "adapter_config.json").write_text("{}")
+    if not whole:
+        (folder / "config.json").unlink()
+        (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    refused("videomae", folder, "adapter (LoRA)", "merge")
+
+
+@pytest.mark.parametrize("weight_map", [[], ["a"], "model.safetensors", 3, {}])
+def test_an_index_of_another_kind_is_one_sentence(copied, weight_map):
+    folder = copied("ssl")
+    (folder / "model.safetensors").unlink()
+    index = {"weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused("videomae", folder, "weight_map")
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("videomae", "ssl"), ("xclip", "xclip"), ("vjepa2", "vjepa2"), ("dinov2", "dinov2")],
+)
+@pytest.mark.parametrize("value", [None, [], "x", -1, 1e30, {"a": 1}])
+def test_any_value_of_a_configuration_is_read_or_one_sentence(model, name, value, copied):
+    folder = copied(name)
+    document = json.loads((folder / "config.json").read_text())
+    inner = document.get("vision_config", document)
+    keys = ("image_size", "num_hidden_layers", "hidden_size", "patch_size", "num_attention_heads")
+    for key in keys:
+        before = inner.get(key)
+        if before is None:
+            continue
+        inner[key] = value
+        (folder / "config.json").write_text(json.dumps(document))
+        with pytest.raises(WeightsError) as caught:
+            load_backbone(model, weights=folder)
+        assert "\n" not in str(caught.value)
+        inner[key] = before
+
+
+def test_weights_that_were_never_trained_are_let_in_when_asked_and_labelled(
+    copied, edit_json, edit_weights
+):
+    folder = copied("ssl")
+    edit_json(folder / "config.json", basket_random_weights=None)
+    edit_weights(
+        folder,
+        lambda tensors: {
+            k: v * (not k.endswith(("q_bias", "query.bias"))) for k, v in tensors.items()
+        },
+    )
+    refused("videomae", folder, "query bias", "--untrained")
+    spec = load_backbone("videomae", weights=folder, untrained=True).spec
+    assert spec.random_weights
+    assert spec.name == "videomae/ssl-random"

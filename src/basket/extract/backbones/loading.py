@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from basket.errors import BasketError, UsageError
+from basket.errors import BasketError, UsageError, WeightsError
 from basket.extract.backbones.base import Backbone
 from basket.extract.backbones.batching import is_out_of_memory
 from basket.extract.backbones.catalogue import BACKBONES, resolve
@@ -24,6 +24,7 @@ def load_backbone(
     *,
     weights: str | Path | None = None,
     revision: str | None = None,
+    untrained: bool = False,
     device: str = "cpu",
     precision: str = "fp32",
     streams: Sequence[str] = ("pooled",),
@@ -40,6 +41,8 @@ def load_backbone(
         A folder in the Hugging Face format or a hub repository; None: the catalogue's own.
     revision : str or None
         Commit, branch or tag on the hub.
+    untrained : bool, default=False
+        The weights were never trained: they are let in for smoke tests, and labelled random.
     device : str, default="cpu"
         ``cpu``, ``cuda``, ``cuda:1`` or ``auto``. Ignored by ``motion``.
     precision : {"fp32", "bf16", "fp16", "auto"}
@@ -77,6 +80,8 @@ def load_backbone(
         "streams": tuple(streams),
     }
     # Only what was asked for: a third party's loader need not know these.
+    if untrained and checkpoint.family != "motion":
+        options["untrained"] = True
     if prompts is not None and "prompts" in streams:
         options["prompts"] = prompts
     if compile and checkpoint.family != "motion":
@@ -84,6 +89,12 @@ def load_backbone(
     loader = BACKBONES[checkpoint.family]
     try:
         backbone: Backbone = loader(checkpoint, **options)
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}"[:160]
+        raise WeightsError(
+            f"{weights or name} cannot be read as {checkpoint.family} ({reason}); a value in its "
+            "config.json is missing or of another kind, copy the checkpoint's own files again"
+        ) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,16 @@ import numpy.typing as npt
 from basket.errors import UsageError, WeightsError
 from basket.extract.backbones.base import BackboneSpec, Clips, check_clips
 from basket.extract.backbones.preprocessing import Preprocessing
+from basket.extract.backbones.tensors import index_tensors
 from basket.extract.backbones.weights import CheckpointFolder
 from basket.extract.device import choose_device
 
 if TYPE_CHECKING:
     import torch
+
+#: Names that a network has inside another module: of data-parallel training, of a compiled one...
+_WRAPPERS = re.compile(r"(?:(?:module|model|backbone|encoder|_orig_mod)\.)*")
+_FLOATING = frozenset(["F64", "F32", "F16", "BF16"])
 
 
 def resolve_device(device: str, precision: str) -> tuple[torch.device, torch.dtype]:
@@ -87,6 +92,16 @@ def load_pretrained(
     """
     import torch
 
+    tensors = index_tensors(folder.weight_files)
+    wrapper = wrapper_of(tensors, needed, prefix)
+    for name, tensor in tensors.items():
+        inner = name.removeprefix(wrapper).removeprefix(prefix)
+        if tensor.dtype not in _FLOATING and _matters(inner, needed, None):
+            raise WeightsError(
+                f"{folder.origin} holds {name!r} as {tensor.dtype}: quantised weights, whose scale "
+                "is not known; name the full network that they were made from"
+            )
+    unwrapped = {rf"^{re.escape(wrapper)}": ""} if wrapper else {}
     try:
         with _quiet_transformers():
             model, report = network_class.from_pretrained(
@@ -96,7 +111,8 @@ def load_pretrained(
                 use_safetensors=True,
                 dtype=torch.float32,
                 attn_implementation=attention,
-                key_mapping=None if renamed is None else dict(renamed),
+                key_mapping={**unwrapped, **(renamed or {})} or None,
+                ignore_mismatched_sizes=True,  # told below, with the shapes
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises whatever its many layers raise
@@ -113,7 +129,46 @@ def load_pretrained(
                 f"{folder.origin} {verb} {len(lost)} weights that its features depend on, first "
                 f"{lost[0]!r}; it is not a complete checkpoint of this kind"
             )
+    for name, stored, expected in sorted(report["mismatched_keys"]):
+        if _matters(str(name).removeprefix(prefix), needed, None):
+            raise WeightsError(
+                f"{folder.origin}: {name!r} has the shape {tuple(stored)} in the file, and by "
+                f"config.json {tuple(expected)}; they are of two networks, copy both again"
+            )
+    for name, values in model.named_parameters():
+        if _matters(name.removeprefix(prefix), needed, None) and not values.isfinite().all():
+            raise WeightsError(
+                f"{folder.origin}: {name!r} holds values that are not finite; the weights are "
+                "damaged or their training went wrong"
+            )
     return model.eval().requires_grad_(False)
+
+
+def wrapper_of(names: Iterable[str], needed: tuple[str, ...], prefix: str) -> str:
+    """What stands before all names of a network that was saved inside another module.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of the tensors in the file.
+    needed, prefix
+        As of :func:`load_pretrained`.
+
+    Examples
+    --------
+    >>> wrapper_of(["module.embeddings.a", "module.encoder.b"], ("embeddings.", "encoder."), "")
+    'module.'
+    """
+    seen: dict[str, set[str]] = {"": set()}
+    for name in names:
+        for end in range(len(_WRAPPERS.match(name)[0]) + 1):  # type: ignore[index]
+            if end and name[end - 1] != ".":
+                continue
+            inner = name[end:].removeprefix(prefix)
+            seen.setdefault(name[:end], set()).update(
+                each for each in needed if inner.startswith(each)
+            )
+    return max(seen, key=lambda each: (len(seen[each]), -len(each)))
 
 
 def _matters(name: str, needed: tuple[str, ...], apart: re.Pattern[str] | None) -> bool:

@@ -29,6 +29,7 @@ class LoadOptions(TypedDict, total=False):
 
     weights: str | Path | None
     revision: str | None
+    untrained: bool
     device: str
     precision: str
     streams: Sequence[str]
@@ -162,7 +163,11 @@ def open_checkpoint(
     """
     device, dtype = resolve_device(options.get("device", "cpu"), options.get("precision", "fp32"))
     folder = locate(
-        checkpoint, weights=options.get("weights"), revision=options.get("revision"), text=text
+        checkpoint,
+        weights=options.get("weights"),
+        revision=options.get("revision"),
+        text=text,
+        untrained=options.get("untrained", False),
     )
     require_model_type(folder, family, model_types or (family,))
     return OpenCheckpoint(

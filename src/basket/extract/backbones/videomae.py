@@ -15,7 +15,7 @@ from basket.errors import WeightsError
 from basket.extract.backbones.attention_biases import BIAS, RENAMED, refuse_lost_biases
 from basket.extract.backbones.catalogue import Checkpoint
 from basket.extract.backbones.cost import pair, videomae_tflop
-from basket.extract.backbones.network import load_pretrained
+from basket.extract.backbones.network import load_pretrained, wrapper_of
 from basket.extract.backbones.opening import LoadOptions, acting_values, open_checkpoint
 from basket.extract.backbones.preprocessing import read_preprocessing
 from basket.extract.backbones.tensors import StoredTensor
@@ -97,10 +97,12 @@ def _load_networks(
         "renamed": RENAMED,
         "checked_apart": BIAS,
     }
-    if "fc_norm.weight" in tensors:
+    wrapper = wrapper_of(tensors, _NEEDED, "videomae.")
+    names = {name.removeprefix(wrapper) for name in tensors}
+    if "fc_norm.weight" in names:
         model = load_pretrained(VideoMAEForVideoClassification, folder, **rules)
         return model.videomae, model.fc_norm
-    if not any(name.removeprefix("videomae.") == "layernorm.weight" for name in tensors):
+    if not any(name.removeprefix("videomae.") == "layernorm.weight" for name in names):
         raise WeightsError(
             f"{folder.origin} has neither fc_norm (fine-tuned) nor a final layernorm "
             "(self-supervised): its classifier was cut off, so its tokens cannot be pooled as "

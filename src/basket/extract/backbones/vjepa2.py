@@ -22,7 +22,7 @@ from basket.extract.backbones.weights import CheckpointFolder
 if TYPE_CHECKING:
     import torch
 
-_NEEDED = ("encoder.",)
+_NEEDED = ("encoder.embeddings.", "encoder.layer.", "encoder.layernorm.")
 
 
 class VJEPA2(TokenBackbone):

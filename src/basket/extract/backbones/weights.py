@@ -20,12 +20,16 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 #: What checkpoints that came with a video processor (V-JEPA 2) call the same file.
 VIDEO_PREPROCESSOR = "video_preprocessor_config.json"
+#: What transformers 5 saves: the same values, nested under one of these names.
+PROCESSOR = "processor_config.json"
+_NESTED = ("image_processor", "video_processor")
 SINGLE = "model.safetensors"
 _WHOLE = (
     f"a checkpoint folder needs {CONFIG}, {SINGLE} (or its shards) and {PREPROCESSOR}: name "
     "or copy the whole folder"
 )
 INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 
 #: Written into config.json by whoever saves weights that were never trained.
 RANDOM_MARKER = "basket_random_weights"
@@ -40,7 +44,29 @@ TOKENIZER = (
     "added_tokens.json",
 )
 
-_WANTED = (CONFIG, PREPROCESSOR, VIDEO_PREPROCESSOR, SINGLE, INDEX, "model-*.safetensors")
+_WANTED = (
+    CONFIG,
+    PREPROCESSOR,
+    VIDEO_PREPROCESSOR,
+    PROCESSOR,
+    SINGLE,
+    INDEX,
+    "model-*.safetensors",
+)
+#: What else people call weights: pattern of file names -> what it is, and what to do.
+_OTHERS = {
+    "*.onnx": "an ONNX export; take the weights that it was made from",
+    "*.gguf": "a quantised GGUF file; take the weights that it was made from",
+    "*.bin": "only pickled weights ({}), which can run code; convert them with save_pretrained in "
+    "a trusted place, or name a --revision that holds safetensors",
+    "*.pt*": "only pickled weights ({}), which can run code; load and save_pretrained them in a "
+    "trusted place",
+    "*.ckpt*": "only pickled or TensorFlow weights ({}); load and save_pretrained them in a "
+    "trusted place",
+    "*.h5": "only weights of TensorFlow ({}); take the repository's safetensors",
+    "*.msgpack": "only weights of Flax ({}); take the repository's safetensors",
+    "*.safetensors": "only {}; name the file model.safetensors if it holds the whole network",
+}
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ANSWER_S = 10.0
@@ -87,6 +113,7 @@ def locate(
     weights: str | Path | None = None,
     revision: str | None = None,
     text: bool = False,
+    untrained: bool = False,
 ) -> CheckpointFolder:
     """Find a checkpoint's files, downloading them where they are neither given nor cached.
 
@@ -99,6 +126,8 @@ def locate(
         Commit, branch or tag on the hub; None: the one pinned in the catalogue, else ``main``.
     text : bool, default=False
         Download tokenizer files too.
+    untrained : bool, default=False
+        The weights were never trained, says who names them: they are labelled random.
 
     Raises
     ------
@@ -110,9 +139,15 @@ def locate(
     """
     folder = Path(weights).expanduser() if weights is not None else None
     if folder is not None and folder.is_dir():
+        if (folder / ADAPTER).is_file():
+            raise WeightsError(
+                f"{weights} is an adapter (LoRA), which changes the weights of another network; "
+                "merge it into them (peft's merge_and_unload, then save_pretrained) and name that "
+                "folder"
+            )
         if not (folder / CONFIG).exists():
             raise NotThereError(f"{weights} is no checkpoint folder: it has no {CONFIG}; {_WHOLE}")
-        return _checked(folder, checkpoint, origin=str(weights), revision="")
+        return _checked(folder, checkpoint, str(weights), revision="", untrained=untrained)
     repo = checkpoint.repo if weights is None else str(weights)
     if not _REPOSITORY.fullmatch(repo):
         raise NotThereError(
@@ -122,7 +157,7 @@ def locate(
     pinned = checkpoint.revision if repo == checkpoint.repo else ""
     path = _download(repo, revision or pinned or "main", text=text)
     commit = path.name if _COMMIT.fullmatch(path.name) else ""
-    return _checked(path, checkpoint, origin=repo, revision=commit)
+    return _checked(path, checkpoint, repo, revision=commit, untrained=untrained)
 
 
 def require_model_type(folder: CheckpointFolder, family: str, model_types: tuple[str, ...]) -> None:
@@ -142,12 +177,22 @@ def require_model_type(folder: CheckpointFolder, family: str, model_types: tuple
         )
 
 
-def _checked(path: Path, checkpoint: Checkpoint, *, origin: str, revision: str) -> CheckpointFolder:
+def _checked(
+    path: Path, checkpoint: Checkpoint, origin: str, *, revision: str, untrained: bool
+) -> CheckpointFolder:
     config = _read_json(path, CONFIG, origin)
-    named = PREPROCESSOR
-    if not (path / PREPROCESSOR).is_file() and (path / VIDEO_PREPROCESSOR).is_file():
-        named = VIDEO_PREPROCESSOR
-    preprocessor = _read_json(path, named, origin)
+    if quantised := config.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        raise WeightsError(
+            f"{origin} is quantised ({method}); name the full network that it was made from"
+        )
+    for values in (config, *(each for each in config.values() if isinstance(each, dict))):
+        for name, value in values.items():
+            if name.startswith("num_") and isinstance(value, int) and value < 0:
+                raise WeightsError(f"{path / CONFIG} says {name} {value}; copy the file again")
+    if untrained:
+        config[RANDOM_MARKER] = True
+    preprocessor = _preprocessor(path, origin)
     known = origin == checkpoint.repo
     stem = path.resolve().name if not revision else origin.rpartition("/")[2]
     name = checkpoint.name if known else f"{checkpoint.family}/{stem}"
@@ -163,6 +208,20 @@ def _checked(path: Path, checkpoint: Checkpoint, *, origin: str, revision: str) 
         preprocessor=preprocessor,
         weight_files=_weight_files(path, origin),
     )
+
+
+def _preprocessor(path: Path, origin: str) -> dict[str, Any]:
+    """The values that transformers would take: nested ones first, then the file of their own."""
+    if (path / PROCESSOR).is_file():
+        document = _read_json(path, PROCESSOR, origin)
+        for name in _NESTED:
+            nested = document.get(name)
+            if isinstance(nested, dict):
+                return nested
+    named = PREPROCESSOR
+    if not (path / PREPROCESSOR).is_file() and (path / VIDEO_PREPROCESSOR).is_file():
+        named = VIDEO_PREPROCESSOR
+    return _read_json(path, named, origin)
 
 
 def _read_json(path: Path, name: str, origin: str) -> dict[str, Any]:
@@ -183,17 +242,20 @@ def _weight_files(path: Path, origin: str) -> tuple[Path, ...]:
     if (path / SINGLE).is_file():
         return (path / SINGLE,)
     if not (path / INDEX).is_file():
-        pickled = sorted(file.name for file in path.glob("*.bin"))
-        told = f"only pickled weights ({pickled[0]}), which can run code" if pickled else "none"
-        raise WeightsError(
-            f"{origin} has no {SINGLE}: found {told}; convert them with save_pretrained in a "
-            "trusted place, or name a --revision that holds safetensors"
+        found = (
+            (told, sorted(each.name for each in path.glob(like))) for like, told in _OTHERS.items()
         )
+        told = next((told.format(names[0]) for told, names in found if names), f"none; {_WHOLE}")
+        raise WeightsError(f"{origin} has no {SINGLE}: found {told}")
     weight_map = _read_json(path, INDEX, origin).get("weight_map")
-    names = sorted({str(name) for name in weight_map.values()}) if weight_map else []
+    listed = weight_map.values() if isinstance(weight_map, dict) else ()
+    names = sorted({str(name) for name in listed})
     # An index is a file from elsewhere: it may name files of its own folder only.
     if not names or any(Path(name).name != name for name in names):
-        raise WeightsError(f"{path / INDEX} does not list the shards of its own folder")
+        raise WeightsError(
+            f"{path / INDEX} does not list the shards of its own folder under 'weight_map'; copy "
+            "it again"
+        )
     absent = [name for name in names if not (path / name).is_file()]
     if absent:
         raise WeightsError(
@@ -235,6 +297,6 @@ def _cached(repo: str, revision: str, *, text: bool) -> Path | None:
         path = Path(snapshot_download(repo, revision=revision, local_files_only=True))
     except (OSError, ValueError):
         return None
-    whole = (path / CONFIG).is_file() and any(path.glob("*preprocessor_config.json"))
+    whole = (path / CONFIG).is_file() and any(path.glob("*processor_config.json"))
     readable = not text or any((path / name).is_file() for name in TOKENIZER[:2])
     return path if whole and readable and any(path.glob("*.safetensors")) else None
