@@ -105,7 +105,7 @@ def test_contradicting_rows_are_refused(tmp_path):
         (b"path\nx.mp4\n", "has one column"),
         (b"x.mp4,1,2\ny.mp4,1,2\n", "no header line"),
         (b"path,a,a\nx.mp4,1,2\n", "names a skill twice"),
-        (b"\xff\xfe\x00\x01", "not UTF-8"),
+        (b"path,a\nm\xfcller.mp4,1\n", "not UTF-8"),
         (b"path,a\x1b[2J\nx.mp4,1\n", r"line 1: 'a\\x1b\[2J' contains a control character"),
         (b"path,a\n\x1b]0;x\x07.mp4,1\n", "line 2: .* contains a control character"),
     ],

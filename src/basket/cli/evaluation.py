@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from basket.cli.options import Json, Quiet, Verbose, VideoRoot
+from basket.cli.options import Json, Player, Quiet, Verbose, VideoRoot
 from basket.cli.tracking import Track, send
 from basket.cli.values import named_files
 
@@ -26,6 +26,7 @@ def evaluate(
         typer.Option(metavar="DIR", help="By default the cache each run was fitted from."),
     ] = None,
     video_root: VideoRoot = None,
+    player: Player = None,
     meta: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +64,7 @@ def evaluate(
             tests=named_files("--test", test or []),
             cache=cache,
             video_root=video_root,
+            player=player,
             meta=meta,
             report=report,
             say=output.note,

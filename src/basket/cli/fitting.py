@@ -14,6 +14,7 @@ from basket.cli.options import (
     Calibrate,
     Json,
     Levels,
+    Player,
     Quiet,
     RunFolder,
     SetAside,
@@ -46,6 +47,7 @@ def fit_head(
     ] = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
+    player: Player = None,
     pool: Annotated[
         str | None,
         typer.Option(
@@ -96,6 +98,7 @@ def fit_head(
             val=val,
             video_root=video_root,
             n_levels=levels,
+            player=player,
             pool=pool,
             head=head,
             params=settings_of(settings or []),

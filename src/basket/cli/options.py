@@ -52,7 +52,15 @@ VideoRoot = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder that the paths in label files are relative to."),
 ]
-Levels = Annotated[int, typer.Option(metavar="K", min=2, help="Levels of the scale.")]
+Levels = Annotated[int, typer.Option(metavar="K", min=2, max=32768, help="Levels of the scale.")]
+Player = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the label files that names the person in each video; by default BASKET's "
+        "paths do.",
+    ),
+]
 Train = Annotated[
     Path | None,
     typer.Option(

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from basket.cli.options import DEFAULT_CACHE, Cache, Json, Levels, Verbose, VideoRoot
+from basket.cli.options import DEFAULT_CACHE, Cache, Json, Levels, Player, Verbose, VideoRoot
 
 
 def labels(
     files: Annotated[list[Path], typer.Argument(help="Label files.", metavar="CSV")],
     video_root: VideoRoot = None,
     levels: Levels = 5,
+    player: Player = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -29,7 +30,7 @@ def labels(
     from basket.console import Output
     from basket.console.labels import label_tables
 
-    found = workflows.describe_labels(files, video_root=video_root, n_levels=levels)
+    found = workflows.describe_labels(files, video_root=video_root, n_levels=levels, player=player)
     Output(json).result(found.to_json(), *label_tables(found))
 
 

@@ -13,6 +13,7 @@ from basket.cli.options import (
     Cache,
     Json,
     Levels,
+    Player,
     Quiet,
     RayAddress,
     SetAside,
@@ -128,6 +129,7 @@ def sweep(
     ] = None,
     video_root: VideoRoot = None,
     levels: Levels = 5,
+    player: Player = None,
     set_aside: SetAside = 0.1,
     cache: Cache = DEFAULT_CACHE,
     out: Annotated[
@@ -191,6 +193,7 @@ def sweep(
             engine=engine,
             ray_address=ray_address,
             n_levels=levels,
+            player=player,
             set_aside=set_aside,
             say=output.note,
             on_progress=report,

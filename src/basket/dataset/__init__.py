@@ -1,6 +1,14 @@
 """What the labels say: skills, label tables, data set layout."""
 
-from basket.dataset.labels import LabelTable, guess_video_root, read_labels, shared_players
+from basket.dataset.labels import (
+    MAX_LEVELS,
+    LabelTable,
+    guess_video_root,
+    read_labels,
+    read_splits,
+    read_tables,
+    shared_players,
+)
 from basket.dataset.layout import (
     SPLIT_FILES,
     TEST_SPLITS,
@@ -19,6 +27,7 @@ from basket.dataset.skills import GROUPS, LEVEL_NAMES, N_LEVELS, SKILLS, Skill, 
 __all__ = [
     "GROUPS",
     "LEVEL_NAMES",
+    "MAX_LEVELS",
     "N_LEVELS",
     "SKILLS",
     "SPLIT_FILES",
@@ -34,6 +43,8 @@ __all__ = [
     "parse_reel_name",
     "player_key",
     "read_labels",
+    "read_splits",
+    "read_tables",
     "require_folder",
     "resolve_video",
     "shared_players",

@@ -7,26 +7,30 @@ meant is an error that names file, line and column: a label read wrongly is wors
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from basket.dataset.layout import parse_reel_name, player_key, resolve_video
+from basket.dataset.delimited import read_rows
+from basket.dataset.layout import player_key, resolve_video
+from basket.dataset.roots import ids_below_root
 from basket.dataset.skills import N_LEVELS
-from basket.errors import LabelError, NotThereError
+from basket.errors import LabelError, UsageError
+from basket.registry import nearest
 
+#: K at most: levels are stored in 16 bits.
+MAX_LEVELS = 2**15
 MISSING = -1
 _MISSING_WORDS = frozenset({"", "nan", "na", "none", "null"})
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: ``2``, ``3.0``, ``2,0`` (a spreadsheet of a country that writes so).
+_LEVEL = re.compile(r"([+-]?\d{1,9})([.,]0*)?")
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,14 @@ class LabelTable:
         Paths relative to the video root, with forward slashes; unique.
     skills : tuple of str
         Names, in the order of the header.
-    levels : ndarray, int8, (n, n_skills)
+    levels : ndarray, int8 or (more than 128 levels) int16, (n, n_skills)
         ``0..n_levels-1``, or -1 where missing.
     n_levels : int
         K.
     duplicates : tuple of str
         Ids that stood in more than one row with the same levels (one row was kept).
+    named_players : tuple of str
+        The person in each video, of a column of the file; empty where the paths say it.
     """
 
     path: Path
@@ -58,9 +64,10 @@ class LabelTable:
     video_root: Path | None
     video_ids: tuple[str, ...]
     skills: tuple[str, ...]
-    levels: npt.NDArray[np.int8]
+    levels: npt.NDArray[np.signedinteger]
     n_levels: int = N_LEVELS
     duplicates: tuple[str, ...] = ()
+    named_players: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.video_ids)
@@ -73,13 +80,18 @@ class LabelTable:
 
     @cached_property
     def players(self) -> tuple[str, ...]:
-        """The person in each video, ``league/player``; a foreign path is a person of its own."""
-        return tuple(player_key(video_id) for video_id in self.video_ids)
+        """The person in each video: of the player column, or as the layout says.
+
+        That is ``league/player``; a foreign path is a person of its own.
+        """
+        return self.named_players or tuple(player_key(each) for each in self.video_ids)
 
     def level_counts(self) -> npt.NDArray[np.int64]:
         """How often each level occurs, int64, (n_skills, K)."""
-        levels = np.arange(self.n_levels)
-        return np.asarray((self.levels[:, :, None] == levels).sum(axis=0), dtype=np.int64)
+        counts = [
+            np.bincount(column[column >= 0], minlength=self.n_levels) for column in self.levels.T
+        ]
+        return np.array(counts, dtype=np.int64).reshape(len(self.skills), self.n_levels)
 
     def missing_files(self, video_root: Path) -> list[str]:
         """Ids whose file is absent, empty, or a link out of ``video_root``: not to be extracted."""
@@ -87,19 +99,25 @@ class LabelTable:
 
 
 def read_labels(
-    path: str | Path, *, video_root: str | Path | None = None, n_levels: int = N_LEVELS
+    path: str | Path,
+    *,
+    video_root: str | Path | None = None,
+    n_levels: int = N_LEVELS,
+    player: str | None = None,
 ) -> LabelTable:
-    """Read one label file.
+    """Read one label file; several of one data set: :func:`read_tables`.
 
     Parameters
     ----------
     path : path
-        CSV with one header line; comma, semicolon or tab.
+        CSV with one header line, of any delimiter.
     video_root : path, optional
         Folder the paths are relative to. Absolute paths must lie under it. When it is not given
         and the file has absolute paths, it is inferred from them.
     n_levels : int, default=5
         K; a level outside ``0..K-1`` is an error.
+    player : str, optional
+        Column that names the person in each video; by default the paths do (:func:`player_key`).
 
     Raises
     ------
@@ -109,26 +127,198 @@ def read_labels(
         File empty, wrong number of columns, a level that is no whole number in range, a
         path that leaves the video root, one video with two different sets of levels.
     """
-    path = Path(path)
-    raw = _read_bytes(path)
-    header, rows = _split_rows(path, raw)
-    skills = _skill_names(path, header)
-    root = Path(video_root) if video_root is not None else _infer_root(rows)
-    ids = [_video_id(path, line, row[0], root) for line, row in rows]
-    levels = np.array(
-        [_levels(path, line, row, skills, n_levels) for line, row in rows], dtype=np.int8
-    ).reshape(len(rows), len(skills))
-    kept, duplicates = _unique(path, ids, levels, [line for line, _ in rows])
-    return LabelTable(
-        path=path,
-        sha256=hashlib.sha256(raw).hexdigest(),
-        video_root=root,
-        video_ids=tuple(ids[index] for index in kept),
-        skills=skills,
-        levels=levels[kept],
-        n_levels=n_levels,
-        duplicates=duplicates,
+    return read_tables([path], video_root=video_root, n_levels=n_levels, player=player)[0]
+
+
+def read_tables(
+    paths: Sequence[str | Path],
+    *,
+    video_root: str | Path | None = None,
+    n_levels: int = N_LEVELS,
+    player: str | None = None,
+    ids_only: bool = False,
+) -> list[LabelTable]:
+    """Read the label files of one command, whose ids are relative to one folder.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    video_root, n_levels, player
+        As :func:`read_labels`.
+    ids_only : bool, default=False
+        The videos are wanted and not their levels: columns without any number are passed over.
+
+    Raises
+    ------
+    NotThereError, LabelError
+        As :func:`read_labels`; or one id would stand for two different files.
+    UsageError
+        ``n_levels`` is out of bounds.
+    """
+    if not 2 <= n_levels <= MAX_LEVELS:
+        raise UsageError(f"A scale has 2 to {MAX_LEVELS} levels (--levels K), got {n_levels}")
+    files = [_File.read(Path(path)) for path in paths]
+    root, ids = ids_below_root(
+        [list(zip(file.places(), file.listed, strict=True)) for file in files],
+        video_root=None if video_root is None else Path(video_root),
     )
+    return [
+        file.table(names, root=root, n_levels=n_levels, player=player, ids_only=ids_only)
+        for file, names in zip(files, ids, strict=True)
+    ]
+
+
+def read_splits(
+    files: Mapping[str, str | Path | None],
+    *,
+    skills: Sequence[str] = (),
+    video_root: str | Path | None = None,
+    n_levels: int = N_LEVELS,
+    player: str | None = None,
+) -> dict[str, LabelTable]:
+    """Read the label files that are learned from or scored on, with columns matched by name.
+
+    Parameters
+    ----------
+    files : mapping of str to path or None
+        Name of the split to its file; None where there is none.
+    skills : sequence of str
+        The columns and their order, of the first file by default.
+    video_root, n_levels, player
+        As :func:`read_labels`.
+
+    Raises
+    ------
+    NotThereError, LabelError, UsageError
+        As :func:`read_tables`. UsageError too where a file has other skills.
+    """
+    named = {name: path for name, path in files.items() if path is not None}
+    tables = read_tables(
+        list(named.values()), video_root=video_root, n_levels=n_levels, player=player
+    )
+    skills = tuple(skills) or tables[0].skills
+    return {name: _in_order(skills, table, name) for name, table in zip(named, tables, strict=True)}
+
+
+def _in_order(skills: tuple[str, ...], table: LabelTable, name: str) -> LabelTable:
+    missing = [each for each in skills if each not in table.skills]
+    surplus = [each for each in table.skills if each not in skills]
+    if missing or surplus:
+        told = [f"missing: {', '.join(missing[:5])}"] if missing else []
+        told += [f"unknown: {each}{nearest(each, missing)}" for each in surplus[:5]]
+        raise UsageError(
+            f"The skills of {name} ({table.path}) are not those that are learned "
+            f"({'; '.join(told)}); name its columns as in the training file"
+        )
+    order = [table.skills.index(skill) for skill in skills]
+    return replace(table, skills=skills, levels=table.levels[:, order])
+
+
+@dataclass(frozen=True)
+class _File:
+    """A label file as text: the numbers of its lines, the paths listed there, and its columns."""
+
+    path: Path
+    raw: bytes
+    lines: list[int]
+    listed: list[str]
+    columns: dict[str, list[str]]
+
+    @classmethod
+    def read(cls, path: Path) -> _File:
+        raw, rows = read_rows(path)
+        header = rows.pop(0)[1]
+        _check_header(path, header)
+        if not rows:
+            raise LabelError(f"{path} has a header and no rows; expected one row per video")
+        for number, row in rows:
+            if len(row) != len(header):
+                raise LabelError(
+                    f"{path} line {number} has {len(row)} columns, the header has {len(header)} "
+                    f"({header[0]} and {len(header) - 1} skills); correct that line"
+                )
+        listed, *columns = (list(cells) for cells in zip(*(row for _, row in rows), strict=True))
+        lines = [number for number, _ in rows]
+        return cls(path, raw, lines, listed, dict(zip(header[1:], columns, strict=True)))
+
+    def places(self) -> list[str]:
+        return [f"{self.path} line {line}" for line in self.lines]
+
+    def table(
+        self,
+        ids: list[str],
+        *,
+        root: Path | None,
+        n_levels: int,
+        player: str | None,
+        ids_only: bool,
+    ) -> LabelTable:
+        columns = dict(self.columns)
+        players = () if player is None else tuple(self._players(player))
+        columns.pop(player or "", None)
+        if ids_only:
+            numbers = {
+                name: cells for name, cells in columns.items() if any(map(_LEVEL.fullmatch, cells))
+            }
+            columns = numbers or columns
+        levels = np.array(
+            [self._levels(name, n_levels) for name in columns],
+            dtype=np.min_scalar_type(-n_levels),
+        ).T.reshape(len(ids), len(columns))
+        said = list(zip(levels.tolist(), players or ids, strict=True))
+        kept, duplicates = self._unique(ids, said)
+        return LabelTable(
+            path=self.path,
+            sha256=hashlib.sha256(self.raw).hexdigest(),
+            video_root=root,
+            video_ids=tuple(ids[row] for row in kept),
+            skills=tuple(columns),
+            levels=levels[kept],
+            n_levels=n_levels,
+            duplicates=duplicates,
+            named_players=tuple(players[row] for row in kept) if players else (),
+        )
+
+    def _players(self, column: str) -> list[str]:
+        if column not in self.columns:
+            known = list(self.columns)
+            hint = nearest(column, known) or f"; it has {', '.join(known[:5])}"
+            raise LabelError(f"{self.path} has no column {column!r} (--player){hint}")
+        if "" in (cells := self.columns[column]):
+            place = self.places()[cells.index("")]
+            raise LabelError(f"{place} names no {column}; say who is in that video")
+        return cells
+
+    def _levels(self, skill: str, n_levels: int) -> list[int]:
+        levels = []
+        for place, cell in zip(self.places(), self.columns[skill], strict=True):
+            level = _level(cell)
+            if level is None or not MISSING <= level < n_levels:
+                raise LabelError(
+                    f"{place}, {skill}: {cell!r} is not a level; expected a whole number 0 to "
+                    f"{n_levels - 1}, or -1 or nothing where it is missing (--levels K sets "
+                    "another scale, --player COLUMN says which column names persons)"
+                )
+            levels.append(level)
+        return levels
+
+    def _unique(
+        self, ids: list[str], said: list[tuple[list[int], str]]
+    ) -> tuple[list[int], tuple[str, ...]]:
+        """Positions of the rows to keep, and the ids that were repeated with the same levels."""
+        first: dict[str, int] = {}
+        duplicates: dict[str, None] = {}
+        for index, name in enumerate(ids):
+            seen = first.setdefault(name, index)
+            if seen == index:
+                continue
+            if said[seen] != said[index]:
+                raise LabelError(
+                    f"{self.path} lines {self.lines[seen]} and {self.lines[index]} give {name} "
+                    "different levels; keep one of them"
+                )
+            duplicates[name] = None
+        return list(first.values()), tuple(duplicates)
 
 
 def shared_players(tables: Sequence[LabelTable]) -> dict[tuple[int, int], list[str]]:
@@ -167,146 +357,23 @@ def guess_video_root(tables: Iterable[LabelTable]) -> Path | None:
     return None
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise NotThereError(f"There is no label file {path}; check the path") from None
-    except IsADirectoryError:
-        raise NotThereError(f"{path} is a folder; name its label files: {path}/*.csv") from None
-    except OSError as error:
-        raise LabelError(f"The label file {path} cannot be read: {error.strerror}") from error
-    if not raw.strip():
-        raise LabelError(f"The label file {path} is empty; expected a header and rows of levels")
-    return raw
-
-
-def _split_rows(path: Path, raw: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and ``(line number, cells)`` of every row that is not blank."""
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LabelError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8"
-        ) from None
-    first_line = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first_line.count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise LabelError(f"{path} is not a CSV file: {error}") from None
-    lines = [(number, row) for number, row in lines if any(row)]
-    for number, row in lines:
-        if strange := next((cell for cell in row if _CONTROL.search(cell)), None):
-            # A terminal would do what it says: clear the screen, or rename the window.
-            raise LabelError(
-                f"{path} line {number}: {strange!r} contains a control character; remove it"
-            )
-    (_, header), rows = lines[0], lines[1:]
-    if not rows and not any(_is_number(name) for name in header[1:]):
-        raise LabelError(f"{path} has a header and no rows; expected one row per video")
-    for number, row in rows:
-        if len(row) != len(header):
-            raise LabelError(
-                f"{path} line {number} has {len(row)} columns, the header has {len(header)} "
-                f"({header[0]} and {len(header) - 1} skills); correct that line"
-            )
-    return header, rows
-
-
-def _skill_names(path: Path, header: list[str]) -> tuple[str, ...]:
-    skills = tuple(header[1:])
-    if not skills:
+def _check_header(path: Path, header: list[str]) -> None:
+    if len(header) < 2:
         raise LabelError(f"{path} has one column; expected a path and at least one skill")
-    if any(_is_number(name) for name in skills):
+    if any(map(_LEVEL.fullmatch, header[1:])):
         raise LabelError(
             f"{path} seems to have no header line (its first line is {','.join(header)[:60]!r}); "
             "the first line must name the skills"
         )
-    repeated = {name for name in skills if skills.count(name) > 1}
-    if repeated or "" in skills:
-        raise LabelError(f"{path} names a skill twice or not at all in its header: {skills}")
-    return skills
+    if len(set(header[1:])) < len(header) - 1 or "" in header[1:]:
+        raise LabelError(f"{path} names a skill twice or not at all in its header: {header[1:]}")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _levels(
-    path: Path, line: int, row: list[str], skills: tuple[str, ...], n_levels: int
-) -> list[int]:
-    levels = []
-    for skill, cell in zip(skills, row[1:], strict=True):
-        try:
-            value = MISSING if cell.lower() in _MISSING_WORDS else float(cell)
-            level = int(value)
-        except (ValueError, OverflowError):
-            level, value = 0, float("nan")
-        if level != value or not MISSING <= level < n_levels:
-            raise LabelError(
-                f"{path} line {line}, {skill}: {cell!r} is not a level; expected a whole number "
-                f"0 to {n_levels - 1}, or -1 or nothing where it is missing "
-                "(--levels K sets another scale)"
-            )
-        levels.append(level)
-    return levels
-
-
-def _video_id(path: Path, line: int, cell: str, root: Path | None) -> str:
-    """Turn a cell into a path relative to the root, refusing whatever leaves it."""
-    listed = PurePosixPath(cell.replace("\\", "/"))
-    where = f"{path} line {line}: "
-    if not cell or ".." in listed.parts:
-        raise LabelError(
-            f"{where}{cell!r} is not a path below the video root; expected one such as "
-            "18-19/NBA/1_18_19.mp4, without '..'"
-        )
-    if not listed.is_absolute():
-        return listed.as_posix()
-    for base in {root, root.resolve()} if root is not None else ():
-        if listed.is_relative_to(base.absolute().as_posix()):
-            return listed.relative_to(base.absolute().as_posix()).as_posix()
-    raise LabelError(
-        f"{where}{cell} does not lie under the video root {root}; give the folder that holds "
-        "all videos as --video-root"
-    )
-
-
-def _infer_root(rows: list[tuple[int, list[str]]]) -> Path | None:
-    """The folder above the season folders of absolute paths, or their common folder."""
-    absolute = [PurePosixPath(row[0]) for _, row in rows if row[0].startswith("/")]
-    if not absolute:
-        return None
-    if all(parse_reel_name(listed.as_posix()) for listed in absolute):
-        folders = {listed.parents[2] for listed in absolute}
-    else:
-        folders = {listed.parent for listed in absolute}
-    return Path(os.path.commonpath([folder.as_posix() for folder in folders]))
-
-
-def _unique(
-    path: Path, ids: list[str], levels: npt.NDArray[np.int8], lines: list[int]
-) -> tuple[list[int], tuple[str, ...]]:
-    """Positions of the rows to keep, and the ids that were repeated with the same levels."""
-    first: dict[str, int] = {}
-    duplicates: dict[str, None] = {}
-    for index, name in enumerate(ids):
-        seen = first.setdefault(name, index)
-        if seen == index:
-            continue
-        if not np.array_equal(levels[seen], levels[index]):
-            raise LabelError(
-                f"{path} lines {lines[seen]} and {lines[index]} give {name} different levels; "
-                "keep one of them"
-            )
-        duplicates[name] = None
-    return list(first.values()), tuple(duplicates)
+def _level(cell: str) -> int | None:
+    if cell.lower() in _MISSING_WORDS:
+        return MISSING
+    found = _LEVEL.fullmatch(cell)
+    return int(found[1]) if found else None
 
 
 def _has_bytes(root: Path, name: str) -> bool:

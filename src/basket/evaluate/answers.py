@@ -143,7 +143,11 @@ def answers_of(run: FittedRun, matrix: LabelledMatrix, *, split: str = "test") -
         The test set's skills are not the run's.
     """
     skills = list(run.skills)
-    check_skills(split, expected=skills, found=list(matrix.skills))
+    if skills != list(matrix.skills):
+        raise UsageError(
+            f"the skills of test set {split!r} are not those of the run, in its order; "
+            "basket.dataset.same_skills puts a label table into that order"
+        )
     truth = np.asarray(matrix.Y)
     shape = (len(truth), len(skills), run.n_levels)
     proba = (
@@ -165,25 +169,3 @@ def _decide(run: FittedRun, proba: npt.NDArray[np.float64], metric: str) -> IntA
     if not len(proba):
         return np.zeros(proba.shape[:2], dtype=np.int64)
     return np.asarray(run.decision.predict(proba, metric))
-
-
-def check_skills(split: str, *, expected: list[str], found: list[str]) -> None:
-    """Refuse a test set whose skills are not those that a run predicts.
-
-    Raises
-    ------
-    UsageError
-    """
-    if found == expected:
-        return
-    missing = [name for name in expected if name not in found]
-    surplus = [name for name in found if name not in expected]
-    detail = "; ".join(
-        f"{what} {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-        for what, names in (("missing:", missing), ("unknown to the run:", surplus))
-        if names
-    )
-    raise UsageError(
-        f"the skills of test set {split!r} are not those of the run "
-        f"({detail or 'same names in another order'}); use a label file with the run's skills"
-    )

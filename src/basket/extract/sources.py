@@ -14,7 +14,7 @@ from basket.dataset import (
     find_basket,
     find_videos,
     guess_video_root,
-    read_labels,
+    read_tables,
     require_folder,
     resolve_video,
 )
@@ -60,7 +60,7 @@ def find_sources(
         found = find_basket(None if video_root is None else Path(video_root))
         say(f"Videos of {', '.join(found.splits)} in {found.video_root.resolve()}")
         labels, video_root = list(found.splits.values()), found.video_root
-    tables = [read_labels(path, video_root=video_root, n_levels=n_levels) for path in labels]
+    tables = read_tables(labels, video_root=video_root, n_levels=n_levels, ids_only=True)
     root = Path(video_root) if video_root is not None else guess_video_root(tables)
     if root is None:
         raise UsageError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from basket.cache import FeatureCache, FeatureSet, open_cache
-from basket.dataset.labels import LabelTable, read_labels
+from basket.dataset.labels import LabelTable, read_splits
 from basket.dataset.skills import N_LEVELS
 from basket.errors import UsageError
 from basket.heads import folds
@@ -39,6 +39,10 @@ class SweepData:
         Without it, a fifth of the training players is held out for selection.
     video_root : Path or None
     n_levels : int
+    test : Path or None
+        Nothing is fitted or selected on it.
+    player : str or None
+        Column that names the players; by default the paths do.
     """
 
     cache: Path
@@ -46,6 +50,8 @@ class SweepData:
     val: Path | None = None
     video_root: Path | None = None
     n_levels: int = N_LEVELS
+    test: Path | None = None
+    player: str | None = None
 
 
 @dataclass
@@ -59,6 +65,7 @@ class Loaded:
 
     data: SweepData
     tables: tuple[LabelTable, LabelTable] = field(init=False)
+    test: LabelTable | None = field(init=False)
     cache: FeatureCache = field(init=False)
     _matrices: OrderedDict[tuple[tuple[str, ...], str], tuple[Matrix, Matrix]] = field(
         init=False, default_factory=OrderedDict
@@ -66,7 +73,15 @@ class Loaded:
     _digests: dict[tuple[str, ...], str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.tables = _tables(self.data)
+        data = self.data
+        splits = read_splits(
+            {"train": data.train, "val": data.val, "test": data.test},
+            video_root=data.video_root,
+            n_levels=data.n_levels,
+            player=data.player,
+        )
+        train, self.test = splits["train"], splits.get("test")
+        self.tables = (train, splits["val"]) if "val" in splits else _parts(train)
         self.cache = open_cache(self.data.cache)
 
     def sources(self, features: tuple[str, ...]) -> list[tuple[FeatureSet, str]]:
@@ -83,7 +98,11 @@ class Loaded:
             sources = self.sources(features)
             usable = set.intersection(*(set(source.video_ids) for source, _ in sources))
             parts = [
-                [table.sha256, [video for video in table.video_ids if video in usable]]
+                [
+                    table.sha256,
+                    [video for video in table.video_ids if video in usable],
+                    *([table.named_players] if table.named_players else []),
+                ]
                 for table in self.tables
             ]
             identity = [[source.spec.digest, stream] for source, stream in sources]
@@ -106,15 +125,11 @@ class Loaded:
         return self._matrices[key]
 
 
-def _tables(data: SweepData) -> tuple[LabelTable, LabelTable]:
-    """Training and validation labels; part of the training players where there is no file."""
-    train = read_labels(data.train, video_root=data.video_root, n_levels=data.n_levels)
-    if data.val is not None:
-        val = read_labels(data.val, video_root=data.video_root, n_levels=data.n_levels)
-        return train, val
+def _parts(train: LabelTable) -> tuple[LabelTable, LabelTable]:
+    """Training labels without part of the players, and those, to select on."""
     if len(set(train.players)) < 2:
         raise UsageError(
-            f"{data.train} shows one player alone, and none can be held out to select on; give "
+            f"{train.path} shows one player alone, and none can be held out to select on; give "
             "--val CSV, or labels of more players"
         )
     keys = folds.group_keys(list(train.players), np.zeros((len(train), 1)))
@@ -127,4 +142,5 @@ def _part(table: LabelTable, rows: Sequence[int]) -> LabelTable:
         table,
         video_ids=tuple(table.video_ids[row] for row in rows),
         levels=table.levels[list(rows)],
+        named_players=tuple(table.players[row] for row in rows) if table.named_players else (),
     )

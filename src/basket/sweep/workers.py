@@ -114,6 +114,7 @@ def ray_helpers(
         cache=data.cache.absolute(),
         train=data.train.absolute(),
         val=None if data.val is None else data.val.absolute(),
+        test=None,
         video_root=None if data.video_root is None else data.video_root.absolute(),
     )
     with connected(address) as ray:

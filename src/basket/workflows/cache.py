@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import N_LEVELS, read_labels
+from basket.dataset import N_LEVELS
 from basket.errors import UsageError
 from basket.notebook import html_table
-from basket.workflows.common import DEFAULT_CACHE, PathLike, Tell, one_or_several, unheard
+from basket.workflows.common import (
+    DEFAULT_CACHE,
+    PathLike,
+    Tell,
+    listed_videos,
+    one_or_several,
+    unheard,
+)
 
 if TYPE_CHECKING:
     from basket.cache import FeatureCache, FeatureSet
@@ -107,7 +114,7 @@ def list_cache(
     from basket.cache import overview_of
 
     opened = open_cache(cache)
-    wanted = _ids_of(labels, video_root=video_root, n_levels=n_levels) if labels else None
+    wanted = listed_videos(labels, video_root=video_root, n_levels=n_levels) if labels else None
     return CacheOverview(
         path=Path(cache),
         wanted=None if wanted is None else len(wanted),
@@ -220,7 +227,7 @@ def export_features(
         raise UsageError(f"{feature_set.name} has no features to export; run basket extract")
     left_out: dict[str, str] = {}
     if labels:
-        wanted = _ids_of(labels, video_root=video_root, n_levels=n_levels)
+        wanted = listed_videos(labels, video_root=video_root, n_levels=n_levels)
         left_out = _without_features(feature_set, wanted)
         ids = [each for each in wanted if each not in left_out]
         if not ids:
@@ -287,8 +294,3 @@ def _nothing_to_export(
         f"{feature_set.name}, for example {video_id}: {reason}; check that features and labels "
         "belong together"
     )
-
-
-def _ids_of(labels: Sequence[PathLike], *, video_root: PathLike | None, n_levels: int) -> list[str]:
-    tables = [read_labels(path, video_root=video_root, n_levels=n_levels) for path in labels]
-    return list(dict.fromkeys(video_id for table in tables for video_id in table.video_ids))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from basket.dataset import LabelTable, read_labels
+from basket.dataset import LabelTable
 from basket.errors import RunError
 from basket.workflows.common import Say, origin_of
 
@@ -52,36 +52,21 @@ def chosen_run(
         pooling=setting.pooling,
         feature_sets=described(loaded.sources(setting.features)),
         out=out,
-        labels={**origin_of(tables, loaded.data.cache), "chosen_of": board.n_tried},
+        labels={
+            **origin_of(tables, loaded.data.cache, player=loaded.data.player),
+            "chosen_of": board.n_tried,
+        },
     )
 
 
-def test_labels(test: Path, loaded: Loaded) -> LabelTable:
-    """Labels of the test set, which must be of the skills that are learned.
-
-    Raises
-    ------
-    LabelError, NotThereError, UsageError
-    """
-    from basket.evaluate.answers import check_skills
-    from basket.workflows.evaluation import in_order_of
-
-    data, skills = loaded.data, loaded.tables[0].skills
-    table = read_labels(test, video_root=data.video_root, n_levels=data.n_levels)
-    table = in_order_of(skills, table)
-    check_skills("test", expected=list(skills), found=list(table.skills))
-    return table
-
-
 def test_once(
-    run: Run, board: Leaderboard, test: Path, loaded: Loaded, folder: Path
+    run: Run, board: Leaderboard, test: LabelTable, loaded: Loaded, folder: Path
 ) -> tuple[EvaluationReport, int]:
     """Test scores of the chosen run: computed once, and read back ever after."""
     from basket.cache.durable import write_atomically
     from basket.evaluate.report import EvaluationReport
 
-    digest = hashlib.sha256(test.read_bytes()).hexdigest()
-    name = f"{run.path.name}-{digest[:12]}"
+    name = f"{run.path.name}-{test.sha256[:12]}"
     page = folder / "tests" / f"{name}.html"
     looks = _looks(folder)
     if name in looks and page.with_suffix(".json").exists():
@@ -95,16 +80,15 @@ def test_once(
 
 
 def _test_report(
-    run: Run, board: Leaderboard, test: Path, loaded: Loaded, *, n_looks: int
+    run: Run, board: Leaderboard, test: LabelTable, loaded: Loaded, *, n_looks: int
 ) -> EvaluationReport:
     from basket.evaluate import protocol
     from basket.evaluate.report import RunReport, assemble_report
     from basket.evaluate.scores import evaluate
     from basket.workflows.evaluation import chosen_by, chosen_by_words, describe_run
 
-    table = test_labels(test, loaded)
     matrix = protocol.matrix_of_test_set(
-        loaded.sources(board.rows[0].setting.features), table, pooling=run.pooling
+        loaded.sources(board.rows[0].setting.features), test, pooling=run.pooling
     )
     about = describe_run(run)
     scores = evaluate(
@@ -113,8 +97,8 @@ def _test_report(
         split="test",
         train_level_counts=run.config["train"]["level_counts"],
         train_players=run.train_players,
-        lost=protocol.lost_levels(table, matrix.ids),
-        references=protocol.references_for(table, simulated=about.simulated),
+        lost=protocol.lost_levels(test, matrix.ids),
+        references=protocol.references_for(test, simulated=about.simulated),
     )
     notes = []
     if players := chosen_by(run, matrix.groups):

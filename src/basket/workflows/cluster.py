@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from basket.dataset import N_LEVELS, read_labels
+from basket.dataset import N_LEVELS
 from basket.errors import UsageError
-from basket.workflows.common import PathLike
+from basket.workflows.common import PathLike, listed_videos
 
 if TYPE_CHECKING:
     from basket.cache.progress import SetProgress
@@ -90,8 +90,9 @@ def watch_cache(
     if every_s <= 0:
         raise UsageError(f"--every must be more than 0 seconds, got {every_s:g}")
     opened = open_cache(cache)
-    tables = [read_labels(path, video_root=video_root, n_levels=n_levels) for path in labels]
-    wanted = {name for table in tables for name in table.video_ids} if tables else None
+    wanted = None
+    if labels:
+        wanted = set(listed_videos(labels, video_root=video_root, n_levels=n_levels))
     known: dict[str, FeatureSet] = {}
     while True:
         for name in names or opened.feature_sets:

@@ -6,13 +6,13 @@ import hashlib
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from basket.dataset.labels import LabelTable, shared_players
+from basket.dataset.labels import LabelTable, read_tables, shared_players
 from basket.dataset.layout import is_simulated
 from basket.dataset.overview import unused_end
 
@@ -86,7 +86,9 @@ def tell_doubts(tables: Mapping[str, LabelTable], say: Say) -> None:
         )
 
 
-def origin_of(tables: Mapping[str, LabelTable], cache: PathLike) -> dict[str, Any]:
+def origin_of(
+    tables: Mapping[str, LabelTable], cache: PathLike, *, player: str | None
+) -> dict[str, Any]:
     """What a run keeps of the labels and of the cache that it was fitted from.
 
     Parameters
@@ -94,15 +96,26 @@ def origin_of(tables: Mapping[str, LabelTable], cache: PathLike) -> dict[str, An
     tables : mapping of str to LabelTable
         ``train``, and ``val`` where there is one.
     cache : path
+    player : str or None
+        Column that names the players.
     """
     return {
         "cache": str(Path(cache).resolve()),
+        **({} if player is None else {"player": player}),
         "simulated": any(is_simulated(table.path) for table in tables.values()),
         **{
             name: {"path": str(table.path.resolve()), "sha256": table.sha256}
             for name, table in tables.items()
         },
     }
+
+
+def listed_videos(
+    labels: Sequence[PathLike], *, video_root: PathLike | None, n_levels: int
+) -> list[str]:
+    """Ids of the videos of label files, each once."""
+    tables = read_tables(labels, video_root=video_root, n_levels=n_levels, ids_only=True)
+    return list(dict.fromkeys(video_id for table in tables for video_id in table.video_ids))
 
 
 def default_run_folder(settings: Any) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import TEST_SPLITS, LabelTable, find_splits, read_labels
+from basket.dataset import TEST_SPLITS, LabelTable, find_splits, read_splits
 from basket.errors import RunError, UsageError
 from basket.metrics import of_trained_skills
 from basket.workflows.common import PathLike, Say, one_or_several, silent, tell_left_out
@@ -34,6 +34,7 @@ def evaluate_run(
     tests: Mapping[str, PathLike] | None = None,
     cache: PathLike | None = None,
     video_root: PathLike | None = None,
+    player: str | None = None,
     meta: PathLike | None = None,
     report: PathLike | None = None,
     title: str | None = None,
@@ -54,6 +55,9 @@ def evaluate_run(
         By default the one each run was fitted from.
     video_root : path, optional
         Folder that absolute paths in label files are under.
+    player : str, optional
+        Column of the label files that names the person in each video; by default the one that each
+        run was fitted with, or else the paths.
     meta : path, optional
         CSV of what is known about videos or players, to slice by.
     report : path, optional
@@ -103,14 +107,21 @@ def evaluate_run(
     answered = []
     validated: dict[tuple[str, frozenset[str]], list[str]] = {}
     noted: dict[str, set[str]] = {name: set() for name in tests}
-    test_sets = _TestSets(tests, video_root=video_root, meta=meta, known=known or {}, say=say)
+    test_sets = _TestSets(meta=meta, known=known or {}, say=say)
     for run, called in zip(loaded, names_of_runs, strict=True):
         about = replace(describe_run(run), name=called)
         sources = sources_of_run(_cache_of(run, cache), run)
+        tables = read_splits(
+            tests,
+            skills=run.skills,
+            video_root=video_root,
+            n_levels=run.n_levels,
+            player=player or run.config["labels"].get("player"),
+        )
         splits_of_run = {}
         for name in tests:
             (on_stage or silent)(f"{called} on {name}")
-            table, matrix = test_sets.pooled(name, run, sources)
+            table, matrix = tables[name], test_sets.pooled(name, tables[name], run.pooling, sources)
             answers = answers_of(run, matrix, split=name)
             for source, _ in sources:
                 noted[name] |= source.snapshot.notes.keys() & set(matrix.ids)
@@ -187,33 +198,27 @@ def describe_run(run: Run) -> RunDescription:
 class _TestSets:
     """Test sets of one evaluation; runs on the same features share the pooled matrix."""
 
-    def __init__(
-        self,
-        files: Mapping[str, PathLike],
-        *,
-        video_root: PathLike | None,
-        meta: PathLike | None,
-        known: Meta,
-        say: Say,
-    ) -> None:
-        self.files, self.video_root, self.say = files, video_root, say
-        self.meta, self.known = meta, known
-        self._pooled: dict[tuple[Any, ...], tuple[LabelTable, Matrix]] = {}
+    def __init__(self, *, meta: PathLike | None, known: Meta, say: Say) -> None:
+        self.meta, self.known, self.say = meta, known, say
+        self._pooled: dict[tuple[Any, ...], Matrix] = {}
 
     def pooled(
-        self, name: str, run: Run, sources: Sequence[tuple[FeatureSet, str]]
-    ) -> tuple[LabelTable, Matrix]:
+        self,
+        name: str,
+        table: LabelTable,
+        pooling: str,
+        sources: Sequence[tuple[FeatureSet, str]],
+    ) -> Matrix:
         """Labels and features of a test set, as a run takes them."""
         from basket.evaluate import protocol
 
-        key = (name, run.pooling, *((each.path, stream) for each, stream in sources))
+        features = ((each.path, stream) for each, stream in sources)
+        key = (name, pooling, table.players, *features)
         if key not in self._pooled:
-            table = read_labels(self.files[name], video_root=self.video_root, n_levels=run.n_levels)
-            table = in_order_of(run.skills, table)
-            matrix = protocol.matrix_of_test_set(sources, table, pooling=run.pooling)
+            matrix = protocol.matrix_of_test_set(sources, table, pooling=pooling)
             tell_left_out(name, matrix.left_out, self.say)
             self._tell_unsliced(name, table)
-            self._pooled[key] = (table, matrix)
+            self._pooled[key] = matrix
         return self._pooled[key]
 
     def _tell_unsliced(self, name: str, table: LabelTable) -> None:
@@ -280,11 +285,3 @@ def _cache_of(run: Run, cache: PathLike | None) -> FeatureCache:
             "its features with --cache"
         )
     return open_cache(path)
-
-
-def in_order_of(skills: Sequence[str], table: LabelTable) -> LabelTable:
-    """The table with its columns in the order of a run's skills, where it has the same skills."""
-    if tuple(skills) == table.skills or set(skills) != set(table.skills):
-        return table  # the same order, or a mismatch that the evaluation explains
-    order = [table.skills.index(skill) for skill in skills]
-    return replace(table, skills=tuple(skills), levels=table.levels[:, order])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basket.dataset import N_LEVELS, find_splits, read_labels
+from basket.dataset import N_LEVELS, find_splits, read_splits
 from basket.workflows.common import (
     DEFAULT_CACHE,
     PathLike,
@@ -41,6 +41,7 @@ def fit_head(
     set_aside: float | None = None,
     out: PathLike | None = None,
     n_levels: int = N_LEVELS,
+    player: str | None = None,
     say: Say = silent,
     on_stage: Say | None = None,
 ) -> VideoRun:
@@ -70,6 +71,8 @@ def fit_head(
     out : path, optional
         The run folder to make; ``runs/<time>-<digest>`` by default.
     n_levels : int, default=5
+    player : str, optional
+        Column of the label files that names the person in each video; by default the paths do.
     say : callable
         Receives sentences about what was chosen and left out.
     on_stage : callable, optional
@@ -102,18 +105,16 @@ def fit_head(
         say(f"Labels: {train}" + (f" and {val}" if val else ""))
     sources = sources_by_name(open_cache(cache), features)
     say(f"Features: {', '.join(f'{each.name} ({stream})' for each, stream in sources)}")
-    tables = {
-        name: read_labels(path, video_root=video_root, n_levels=n_levels)
-        for name, path in {"train": train, "val": val}.items()
-        if path is not None
-    }
+    tables = read_splits(
+        {"train": train, "val": val}, video_root=video_root, n_levels=n_levels, player=player
+    )
     tell_doubts(tables, say)
     matrices: dict[str, Matrix] = {}
     for name, table in tables.items():
         (on_stage or silent)(f"reading {name}")
         matrices[name] = build_matrix(sources, table, pooling=pool)
         tell_left_out(name, matrices[name].left_out, say)
-    labels = origin_of(tables, cache)
+    labels = origin_of(tables, cache, player=player)
     digests = [each.spec.digest for each, _ in sources]
     decided = [head, dict(params or {}), calibrate, aside, seed, pool, labels, digests]
     run = fit_run(

@@ -87,6 +87,7 @@ def run_sweep(
     engine: str = "local",
     ray_address: str | None = None,
     n_levels: int = N_LEVELS,
+    player: str | None = None,
     set_aside: float | None = None,
     say: Say = silent,
     on_progress: OnProgress | None = None,
@@ -114,6 +115,8 @@ def run_sweep(
     ray_address : str, optional
         Of a running cluster; one on this machine unless given.
     n_levels : int, default=5
+    player : str, optional
+        Column of the label files that names the person in each video; by default the paths do.
     set_aside : float, optional
         Share of the training players that the chosen configuration is not fitted on, to measure on
         them how often it is right; a tenth by default, 0 for none. All configurations are tried on
@@ -133,7 +136,7 @@ def run_sweep(
     from basket.sweep.search import walk
     from basket.sweep.space import Space, read_space
     from basket.sweep.workers import ray_helpers, require_same_sweep
-    from basket.workflows.chosen import chosen_run, test_labels, test_once
+    from basket.workflows.chosen import chosen_run, test_once
 
     aside = DEFAULT_SHARE if set_aside is None else set_aside
     if jobs < 1:
@@ -141,13 +144,16 @@ def run_sweep(
     check_share(aside)
     wanted = space if isinstance(space, Space) else read_space(space)
     train, val, test = _labels(train, val, test, video_root, say)
-    root = None if video_root is None else Path(video_root)
-    data = SweepData(Path(cache), Path(train), None if val is None else Path(val), root, n_levels)
+    root, chosen_on, tested_on = (
+        None if each is None else Path(each) for each in (video_root, val, test)
+    )
+    data = SweepData(
+        Path(cache), Path(train), chosen_on, root, n_levels, test=tested_on, player=player
+    )
     loaded, folder = Loaded(data), Path(out)
     tables = dict(zip(("train", "val"), loaded.tables, strict=True))
-    if test is not None:
-        # What cannot be tested is told now, and not after hours of fitting.
-        tables["test"] = test_labels(Path(test), loaded)
+    if loaded.test is not None:
+        tables["test"] = loaded.test
     tell_doubts(tables, say)
     make_folder(folder)
     about = _about(wanted, loaded, val)
@@ -185,7 +191,9 @@ def run_sweep(
         return SweepSummary(folder, board, computed, None, None, 0)
     best = board.rows[0]
     run = chosen_run(best, board, loaded, folder, aside=aside, say=say)
-    report, looks = (None, 0) if test is None else test_once(run, board, Path(test), loaded, folder)
+    report, looks = (
+        (None, 0) if loaded.test is None else test_once(run, board, loaded.test, loaded, folder)
+    )
     return SweepSummary(folder, board, computed, run, report, looks)
 
 
