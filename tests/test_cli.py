@@ -246,6 +246,27 @@ def test_labels_prints_balance_missing_files_repeats_and_leaks(here, tmp_path, c
     assert document["tables"][0]["level_counts"]["Steals"] == [0, 2, 0, 0, 0]
 
 
+@pytest.mark.parametrize(("n_levels", "first"), [(10, "0"), (101, "0-20"), (1000, "0-199")])
+def test_the_level_balance_of_any_scale_fits_a_terminal(
+    here, tmp_path, capsys, monkeypatch, n_levels, first
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [f"{k}.mp4,{k}" for k in range(n_levels)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,Usage Percentage", *rows]))
+    assert run(["labels", str(tmp_path / "a.csv"), "--levels", str(n_levels)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (shown,) = (line for line in lines if line.startswith("skill"))
+    (shares,) = (line.split() for line in lines if line.startswith("Usage Percentage"))
+    assert shown.split()[1] == first
+    assert sum(map(int, shares[2:-1])) == pytest.approx(100, abs=2)
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_scale_that_cannot_be_stored_is_refused_where_it_is_read(tmp_path, capsys):
+    assert run(["labels", str(tmp_path / "none.csv"), "--levels", "40000"]) == 2
+    assert "'--levels': Input should be less than or equal to 32768" in error_of(capsys)
+
+
 TESTED = ["FITTED", "--test", "TEST"]
 READ = ["FITTED", "REEL"]
 SWEPT = ["--features", "motion", "--head", "prior", "--cache", "CACHE"]

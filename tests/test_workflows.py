@@ -8,7 +8,7 @@ import pytest
 from small_league import SKILLS, video_id
 
 import basket
-from basket.errors import RunError, UsageError
+from basket.errors import LabelError, RunError, UsageError
 
 
 @pytest.fixture
@@ -46,6 +46,48 @@ def test_skills_in_another_order_score_the_same(league, fitted, tmp_path):
     assert basket.read_labels(swapped).skills == SKILLS[::-1]
     assert first.results() == second.results()
     assert first.results()[0]["accuracy"] > 0.6
+
+
+def test_columns_of_validation_labels_are_matched_by_name_too(league, fitted, tmp_path):
+    swapped = rewritten(
+        league.val, tmp_path / "swapped.csv", lambda rows: [[r[0], *r[:0:-1]] for r in rows]
+    )
+    again = basket.fit_head(
+        cache=league.cache, train=league.train, val=swapped, out=tmp_path / "again"
+    )
+    assert again.metrics == fitted.metrics
+
+
+def test_a_player_column_groups_videos_in_fits_scores_and_sweeps(league, tmp_path):
+    def with_players(source, target, n):
+        def change(rows):
+            named = [[*row, f"{target.stem} {i % n}"] for i, row in enumerate(rows[1:])]
+            return [[*rows[0], "who"], *named]
+
+        return rewritten(source, target, change)
+
+    train, test = (
+        with_players(getattr(league, name), tmp_path / f"{name}.csv", n)
+        for name, n in (("train", 12), ("test", 3))
+    )
+    run = basket.fit_head(cache=league.cache, train=train, player="who", out=tmp_path / "run")
+    assert run.config["labels"]["player"] == "who"
+    assert run.config["train"]["n_players"] == 12
+    # An evaluation reads the column that the run was fitted with.
+    assert basket.evaluate_run([run.path], tests={"t": test}).runs[0].splits["t"].n_players == 3
+    with pytest.raises(LabelError, match="no column 'name'"):
+        basket.evaluate_run([run.path], tests={"t": test}, player="name")
+    swept = basket.run_sweep(
+        basket.Space(pools=("mean",)),
+        cache=league.cache,
+        train=train,
+        test=test,
+        player="who",
+        out=tmp_path / "sweep",
+    )
+    assert swept.run.config["labels"]["player"] == "who"
+    assert swept.run.config["train"]["n_players"] < 12
+    assert swept.report.runs[0].splits["test"].n_players == 3
 
 
 def test_runs_of_other_levels_are_not_put_into_one_table(league, fitted, tmp_path):

@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from basket.dataset import SKILLS, guess_video_root, read_labels, shared_players
-from basket.errors import LabelError, NotThereError
+from basket.dataset import (
+    SKILLS,
+    guess_video_root,
+    read_labels,
+    read_splits,
+    read_tables,
+    shared_players,
+)
+from basket.errors import LabelError, NotThereError, UsageError
 
 HEADER = "path," + ",".join(skill.name for skill in SKILLS)
 
@@ -165,3 +172,115 @@ def test_levels_are_small_integers(tmp_path):
 def test_a_folder_is_no_label_file(tmp_path):
     with pytest.raises(NotThereError, match=r"is a folder; name its label files"):
         read_labels(tmp_path)
+
+
+TWO_SKILLS = ("Bow", "Pitch")
+
+
+@pytest.mark.parametrize(
+    ("text", "skills"),
+    [
+        ("\n \npath;Bow;Pitch\nanna/1.mp4;3;2\n", TWO_SKILLS),
+        ('path;"Shot, contested, far";Pitch\nanna/1.mp4;3;2\n', ("Shot, contested, far", "Pitch")),
+        ("path;Shot, contested, far;Pitch\nanna/1.mp4;3;2\n", ("Shot, contested, far", "Pitch")),
+        ("sep=;\npath;Bow;Pitch\nanna/1.mp4;3;2\n", TWO_SKILLS),
+        ('"sep=\t"\r\npath\tBow\tPitch\r\nanna/1.mp4\t3\t2\r\n', TWO_SKILLS),
+        (
+            "path\tBow, left hand, right hand\tPitch\nanna/1.mp4\t3\t2\n",
+            ("Bow, left hand, right hand", "Pitch"),
+        ),
+        ("path|Bow|Pitch\nanna/1.mp4|3|2\n", TWO_SKILLS),
+        ("path:Bow:Pitch\nanna/1.mp4:3:2\n", TWO_SKILLS),
+        ('path,"Bow\nleft",Pitch\nanna/1.mp4,3,2\n', None),
+        ("path\rBow", None),
+        ("path,Bow,Pitch\ranna/1.mp4,3,2\r", TWO_SKILLS),
+        ("path;Bow;Pitch\nanna/1.mp4;3,0;2.0\n", TWO_SKILLS),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_delimiters_and_encodings_of_spreadsheets_are_read(tmp_path, text, skills, encoding):
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    if skills is None:
+        with pytest.raises(LabelError, match=r"one column|control character"):
+            read_labels(tmp_path / "a.csv")
+        return
+    table = read_labels(tmp_path / "a.csv")
+    assert (table.skills, table.video_ids) == (skills, ("anna/1.mp4",))
+    assert table.levels.tolist() == [[3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "skills", "levels"),
+    [
+        ("leading_blank_semi", TWO_SKILLS, [3, 2]),
+        ("semicolon_commahdr", ("Shot, contested, far", "Pitch"), [3, 2]),
+        ("sep_excel", TWO_SKILLS, [3, 2]),
+        ("tabs_mixed", ("Bow, left hand, right hand", "Pitch"), [1, 2]),
+    ],
+)
+def test_the_label_files_of_strangers_are_read(shared_data, name, skills, levels):
+    table = read_labels(shared_data / "cases" / "labels" / f"{name}.csv")
+    assert table.skills == skills
+    assert table.levels[0].tolist() == levels
+
+
+@pytest.mark.parametrize(
+    "listed", [r"\\nas\data\1.mp4", r"C:\data\1.mp4", "file:///data/1.mp4", "~/1.mp4"]
+)
+def test_what_is_no_path_here_is_refused_with_what_to_do(tmp_path, listed):
+    file = write(tmp_path / "a.csv", f"{listed},1", header="path,a")
+    with pytest.raises(
+        LabelError, match=r"line 2: .*write the path relative to the folder .*--video-root"
+    ):
+        read_labels(file)
+
+
+@pytest.mark.parametrize(("n_levels", "dtype"), [(128, np.int8), (129, np.int16), (1000, np.int16)])
+def test_scales_of_many_levels(tmp_path, n_levels, dtype):
+    file = write(tmp_path / "a.csv", f"x.mp4,{n_levels - 1}", "y.mp4,-1", header="path,a")
+    table = read_labels(file, n_levels=n_levels)
+    assert table.levels.tolist() == [[n_levels - 1], [-1]]
+    assert table.levels.dtype == dtype
+    assert table.level_counts().shape == (1, n_levels)
+    with pytest.raises(UsageError, match="A scale has 2 to 32768 levels"):
+        read_labels(file, n_levels=40_000)
+
+
+def test_a_column_may_name_the_players(tmp_path):
+    file = write(
+        tmp_path / "a.csv",
+        "x.mp4,anna,2,0",
+        "y.mp4,ben,1,1",
+        "x.mp4,anna,2,0",
+        header="path,who,a,b",
+    )
+    table = read_labels(file, player="who")
+    assert (table.players, table.skills) == (("anna", "ben"), ("a", "b"))
+    assert table.levels.tolist() == [[2, 0], [1, 1]]
+    with pytest.raises(LabelError, match=r"no column 'wo' \(--player\); did you mean 'who'"):
+        read_labels(file, player="wo")
+    with pytest.raises(LabelError, match=r"'anna' is not a level.*--player COLUMN"):
+        read_labels(file)
+    # Whoever wants the videos alone need not say which column is no skill.
+    (listed,) = read_tables([file], ids_only=True)
+    assert (listed.video_ids, listed.skills) == (("x.mp4", "y.mp4"), ("a", "b"))
+
+
+def test_one_video_of_two_players_and_a_nameless_one_are_refused(tmp_path):
+    two = write(tmp_path / "a.csv", "x.mp4,anna,2", "x.mp4,ben,2", header="path,who,a")
+    with pytest.raises(LabelError, match="lines 2 and 3"):
+        read_labels(two, player="who")
+    nameless = write(tmp_path / "b.csv", "x.mp4,,2", header="path,who,a")
+    with pytest.raises(LabelError, match="line 2 names no who"):
+        read_labels(nameless, player="who")
+
+
+def test_columns_of_splits_are_matched_by_name(tmp_path):
+    train = write(tmp_path / "train.csv", "x.mp4,0,1", header="path,Steals,Fouls")
+    val = write(tmp_path / "val.csv", "y.mp4,2,3", header="path,Fouls,Steals")
+    splits = read_splits({"train": train, "val": val, "test": None})
+    assert splits["val"].skills == ("Steals", "Fouls")
+    assert splits["val"].levels.tolist() == [[3, 2]]
+    wrong = write(tmp_path / "wrong.csv", "y.mp4,2,3", header="path,Fouls,Stels")
+    with pytest.raises(UsageError, match="missing: Steals; unknown: Stels; did you mean 'Steals'"):
+        read_splits({"train": train, "val": wrong})

@@ -17,6 +17,9 @@ from basket.console.words import counted, listed
 if TYPE_CHECKING:
     from basket.dataset.overview import LabelOverview, TableOverview
 
+#: More levels are shown as so many ranges: they would not fit a terminal of 80 columns.
+_MAX_LEVELS, _RANGES = 10, 5
+
 
 def label_tables(found: LabelOverview) -> Iterator[RenderableType]:
     """An overview of label files as tables and sentences."""
@@ -58,14 +61,18 @@ def _short_names(paths: Sequence[Path]) -> tuple[str, list[str]]:
 def _balance_table(table: TableOverview, name: str) -> Table:
     shown = plain_table(f"Level balance of {escape(name)}, % of its labels")
     shown.add_column("skill")
-    for level in range(len(table.level_counts[0])):
-        shown.add_column(str(level), justify="right")
+    n_levels = len(table.level_counts[0])
+    step = 1 if n_levels <= _MAX_LEVELS else -(-n_levels // _RANGES)
+    for low in range(0, n_levels, step):
+        high = min(low + step, n_levels) - 1
+        shown.add_column(str(low) if low == high else f"{low}-{high}", justify="right")
     shown.add_column("videos without", justify="right")
     for skill, counts, missing in zip(
         table.skills, table.level_counts, table.missing_labels, strict=True
     ):
         total = sum(counts)
-        shares = [f"{100 * count / total:.0f}" if total else "-" for count in counts]
+        parts = [sum(counts[low : low + step]) for low in range(0, n_levels, step)]
+        shares = [f"{100 * count / total:.0f}" if total else "-" for count in parts]
         shown.add_row(escape(skill), *shares, str(missing))
     return shown
 

@@ -22,6 +22,8 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
     from basket.predict.confidence import verdict
 
     measured = found.calibration
+    # Of more levels than fit a terminal, the one that is stated alone.
+    every_level = found.run.n_levels <= 10
     for video in found.videos[:LISTED]:
         table = plain_table(
             f"{escape(video.video_id)} ({duration(video.duration_s)}, "
@@ -30,8 +32,8 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
         )
         for column in ("skill", "level", "in words"):
             table.add_column(column)
-        for level in range(found.run.n_levels):
-            table.add_column(f"p({level})", justify="right")
+        for name in [f"p({k})" for k in range(found.run.n_levels)] if every_level else ["p"]:
+            table.add_column(name, justify="right")
         if measured is not None:
             table.add_column("was right", justify="right")
         for name, level, proba in zip(found.run.skills, video.levels, video.proba, strict=True):
@@ -43,7 +45,11 @@ def prediction_tables(found: Prediction) -> Iterator[RenderableType]:
                 escape(name) + ("" if skill.high_is_good else " *"),
                 str(level),
                 skill.level_name(int(level), found.run.n_levels),
-                *(f"[bold]{p:.2f}[/]" if k == level else f"{p:.2f}" for k, p in enumerate(proba)),
+                *(
+                    f"[bold]{p:.2f}[/]" if k == level else f"{p:.2f}"
+                    for k, p in enumerate(proba)
+                    if every_level or k == level
+                ),
                 *right,
             )
         yield table

@@ -207,8 +207,8 @@ def _in_order(skills: tuple[str, ...], table: LabelTable, name: str) -> LabelTab
         told = [f"missing: {', '.join(missing[:5])}"] if missing else []
         told += [f"unknown: {each}{nearest(each, missing)}" for each in surplus[:5]]
         raise UsageError(
-            f"The skills of {name} ({table.path}) are not those that are learned "
-            f"({'; '.join(told)}); name its columns as in the training file"
+            f"The skills of {name} ({table.path}) are not those of the training labels "
+            f"({'; '.join(told)}); give its columns the same names"
         )
     order = [table.skills.index(skill) for skill in skills]
     return replace(table, skills=skills, levels=table.levels[:, order])
