@@ -5,7 +5,7 @@ READY := $(VENV)/.installed
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs package bench soak clean
+.PHONY: help demo test test-avx2 test-none test-avx512 test-kernels lint docs package bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,7 +20,22 @@ demo: $(READY)  ## simulated reels -> cache -> heads -> report, without network 
 	$(BIN)/basket demo
 
 test: $(READY)  ## the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not soak" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not soak" $(PYTEST_ARGS)
+
+# As other processors compute: without AVX-512 (avx2), and without vector units (none), in FFmpeg too.
+test-avx2: export ATEN_CPU_CAPABILITY = avx2
+test-avx2: export ONEDNN_MAX_CPU_ISA = AVX2
+test-avx2: export OPENBLAS_CORETYPE = Haswell
+test-none: export ATEN_CPU_CAPABILITY = default
+test-none: export ONEDNN_MAX_CPU_ISA = SSE41
+test-none: export OPENBLAS_CORETYPE = Nehalem
+test-none: export PYTHONPATH = tests/no_assembly
+test-none: export OMP_NUM_THREADS = 2
+test-avx512: export OPENBLAS_CORETYPE = SKYLAKEX
+test-avx2 test-none test-avx512:
+	$(MAKE) test
+
+test-kernels: test-avx2 test-none $(if $(shell grep -m1 avx512f /proc/cpuinfo),test-avx512)  ## the suite as other processors compute
 
 lint: $(READY)  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

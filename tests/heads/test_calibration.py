@@ -159,13 +159,37 @@ def test_percentiles_are_shares_of_the_reference_players():
     held = Predictions(proba, np.zeros((400, 1), int), ("v",) * 400, tuple(map(str, range(400))))
     reference = reference_of(held, population="training", mean_latent=np.zeros(1))
     new = random.dirichlet(np.ones(5), size=(50, 1))
-    expected = (proba[:, 0] @ np.arange(5))[None] < (new[:, 0] @ np.arange(5))[:, None]
-    assert reference.percentile(new)[:, 0] == pytest.approx(expected.mean(axis=1), abs=0.02)
+    levels = np.arange(5)
+    behind = (proba[:, 0] @ levels)[None] < (new[:, 0] @ levels)[:, None]
+    up, down = np.array([True]), np.array([False])
+    assert np.array_equal(reference.percentile(new, high_is_good=up)[:, 0], behind.mean(axis=1))
+    # Whoever ties is behind neither way: not with the good labels above, not with them below.
+    assert reference.percentile(proba[:1], high_is_good=up) < reference.percentile(
+        proba[:1], high_is_good=down
+    )
     assert not reference.beyond(proba).any()
     assert reference.beyond(np.array([[[0, 0, 0, 0, 1.0]], [[1.0, 0, 0, 0, 0]]])).all()
     same = replace(held, proba=np.full_like(proba, 0.2))
     flat = reference_of(same, population="training", mean_latent=np.zeros(1))
-    assert np.isnan(flat.percentile(new)).all()
+    assert flat.is_flat.all()
+    assert np.isnan(flat.percentile(new, high_is_good=up)).all()
+    few = replace(reference, players=19)
+    assert np.isnan(few.percentile(new, high_is_good=up)).all()
+
+
+def test_players_with_several_videos_count_once_and_many_are_thinned():
+    random = np.random.default_rng(0)
+    proba = random.dirichlet(np.ones(5), size=(900, 2))
+    held = Predictions(
+        proba, np.zeros((900, 2), int), ("v",) * 900, tuple(str(i % 450) for i in range(900))
+    )
+    reference = reference_of(held, population="validation", mean_latent=np.zeros(2))
+    assert (reference.players, reference.quantiles.shape) == (450, (2, 401))
+    means = (proba.reshape(2, 450, 2, 5) @ np.arange(5)).mean(axis=0)
+    assert (
+        pytest.approx(np.stack([means.min(axis=0), means.max(axis=0)]))
+        == reference.quantiles[:, [0, -1]].T
+    )
 
 
 def test_players_whom_validation_decides_by_are_not_set_aside(league):

@@ -222,7 +222,8 @@ def test_heads_of_different_shape_are_packed_apart(data):
     heads = [make_head("mlp", n_levels=5, epochs=3, hidden=hidden) for hidden in (8, 16, 8)]
     fit_many(heads, X, Y)
     assert [head.layers_[0][0].shape[1] for head in heads] == [8, 16, 8]
-    assert np.array_equal(heads[0].predict_proba(X), heads[2].predict_proba(X))
+    # A kernel may add up in another order for another place in the pack.
+    np.testing.assert_allclose(heads[0].predict_proba(X), heads[2].predict_proba(X), atol=1e-6)
 
 
 def test_a_skill_sees_only_its_group_in_a_hierarchy(data):

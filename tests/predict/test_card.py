@@ -171,10 +171,58 @@ def test_several_cards_share_a_page_and_only_what_holds_for_all_stands_across_it
     cells = Cells(cards_html([simulated, real]))
     articles = [a["data-video"] for tag, a in cells.tags if tag == "article"]
     assert articles == ["18-19/NBA/7_18_19.mp4", "holiday.mp4"]
-    assert {"banner", "flags"} & {a.get("class") for _, a in cells.tags} == {"flags"}
+    assert cells.text.count("Simulated head") == 1
+    assert cells.text.index("Nobody measured") < cells.text.index("Simulated head")
     both = Cells(cards_html([simulated, simulated]))
     assert {"banner", "flags"} & {a.get("class") for _, a in both.tags} == {"banner"}
     assert [a["href"] for tag, a in both.tags if tag == "a"] == ["#card-1", "#card-2"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"beyond": 12}])
+def test_what_nothing_speaks_for_comes_first_and_is_toned_down(changes):
+    if changes:
+        changes["calibration"] = calibration(0.7)
+    page = card_html(make(**changes))
+    headline = make(**changes).verdict.headline
+    text = Cells(page).text
+    assert text.index(headline) < text.index("Player 7")
+    assert 'class="skill-card toned-down"' in page
+    measured = card_html(make(calibration=calibration(0.7)))
+    assert 'class="skill-card"' in measured
+    assert "toned-down" not in measured.partition("</style>")[2]
+
+
+def test_a_skill_of_which_everyone_is_told_the_same_stands_out_nowhere():
+    flat = np.zeros(20, bool)
+    flat[3] = True
+    levels = np.full(20, 2)
+    levels[3] = 4
+    card = make(levels=levels, is_flat=flat)
+    assert NAMES[3] not in [each.name for each in (*card.strongest, *card.weakest)]
+    text = Cells(card_html(card)).text
+    assert text.count("says nearly the same of everyone") == 2
+    few = make(is_flat=np.arange(20) > 4)
+    assert few.strongest == few.weakest == []
+
+
+def test_a_word_and_a_place_that_seem_at_odds_are_explained():
+    levels, places = np.full(20, 2), np.full(20, 0.5)
+    levels[:4], places[:4] = [4, 4, 0, 2], [0.1, 0.9, 0.9, 0.95]
+    shown = make(levels=levels, percentiles=places).readings[:5]
+    assert [bool(each.surprise) for each in shown] == [True, False, True, True, False]
+    assert "the run expects more of most players" in shown[0].surprise
+    assert "the run expects less of most players" in shown[2].surprise
+
+
+def test_too_few_players_to_compare_with_are_counted_and_no_share_is_shown():
+    text = Cells(card_html(make(compared_with="8 training players", is_compared=False))).text
+    assert "only 8 training players to compare with" in text
+    assert "ahead of 0" not in text
+
+
+def test_a_reel_has_one_duration_in_one_unit():
+    text = Cells(card_html(make(duration_s=83.4))).text
+    assert "reel of 1:23 ·" in text
 
 
 def test_other_scales_and_unknown_skills():

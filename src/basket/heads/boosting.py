@@ -17,6 +17,7 @@ from scipy.special import logsumexp, softmax
 
 from basket.heads import link
 from basket.heads.booster_text import trees_only
+from basket.heads.folds import first_best
 from basket.heads.rows import TrainingRows
 
 Array = npt.NDArray[Any]
@@ -122,7 +123,7 @@ def _grow_in_step(
             pool.map(lambda skill: skill.grow(recipe.rounds), [skills[i] for i in chosen])
         )
         losses.append(np.array([skill.held_out_loss() for skill in skills]))
-        best = _shared(np.array(losses), n_held).argmin(axis=0)
+        best = first_best(_shared(np.array(losses), n_held))
         growing &= len(losses) - 1 - best < patience
         if not growing.any():
             break

@@ -18,6 +18,7 @@ from basket.errors import UsageError
 from basket.heads import folds as fold_rules
 from basket.heads.base import SkillHead
 from basket.heads.corn import at_or_above, corn_probabilities
+from basket.heads.folds import first_best
 from basket.heads.linear import linear_scores
 from basket.heads.linear_fit import Problems, RotatedRows, Rotation, search
 from basket.heads.links import LINKS
@@ -212,7 +213,7 @@ class CumulativeHead(SkillHead):
         penalties = self._candidates(float(learned.weights.sum()))
         if len(penalties) > 1:
             self.losses_[:, skills] = self._search(rotated, penalties)
-        chosen = penalties[self.losses_[:, skills].argmin(axis=0)]
+        chosen = penalties[first_best(self.losses_[:, skills])]
         self.penalties_[skills] = chosen
         each = np.repeat(chosen, self._scores_per_skill(part.n_levels))
         parameters = problems.solve(each, start, tolerance=self.tolerance)

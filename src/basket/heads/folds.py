@@ -19,6 +19,33 @@ Keys = npt.NDArray[np.uint64]
 
 _BLOCK_ROWS = 4096
 
+#: Held-out losses this near to the least, relative to it, count as equal to it: the kernels of
+#: other processors leave less than that of rounding.
+_TIE = 1e-8
+
+
+def first_best(losses: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Of candidates from simple to bold, the simplest whose held-out loss is the least.
+
+    Rounding, which differs by processor, does not decide between candidates that are equal.
+
+    Parameters
+    ----------
+    losses : ndarray, (n_candidates, ...)
+
+    Returns
+    -------
+    ndarray, int64, (...)
+        Position along the first axis.
+
+    Examples
+    --------
+    >>> first_best(np.array([[2.0, 5.0], [1.0 + 1e-9, 3.0], [1.0, 2.0]])).tolist()
+    [1, 2]
+    """
+    least = losses.min(axis=0)
+    return np.asarray((losses <= least + _TIE * np.abs(least)).argmax(axis=0), dtype=np.int64)
+
 
 def row_hashes(matrix: npt.NDArray[Any] | RaggedFeatures, *, seed: int = 0) -> Keys:
     """Hash the rows of a numeric matrix, or the videos of ragged features, uint64, (n,).

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.errors import UsageError
+from basket.heads.folds import first_best
 from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
 from basket.heads.rows import TrainingRows
 
@@ -56,4 +57,4 @@ def best_powers(rows: TrainingRows, powers: Float, n_folds: int, *, standardize:
         return np.full(rows.n_skills, powers[0])
     tried = candidates(powers, RELATIVE_PENALTIES * rows.weights.sum())
     search = RidgeSearch(rows, -tried[:, 1], n_folds, standardize=standardize, powers=tried[:, 0])
-    return np.asarray(tried[search.errors_at_best_slope.argmin(axis=0), 0])
+    return np.asarray(tried[first_best(search.errors_at_best_slope), 0])

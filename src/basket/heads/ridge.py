@@ -21,6 +21,7 @@ from basket.errors import UsageError
 from basket.heads import link
 from basket.heads.base import SkillHead
 from basket.heads.exceedance import level_probabilities
+from basket.heads.folds import first_best
 from basket.heads.linear import linear_scores
 from basket.heads.powers import candidate_powers, candidates
 from basket.heads.ridge_search import RELATIVE_PENALTIES, RidgeSearch
@@ -146,7 +147,7 @@ class RidgeHead(SkillHead):
             errors = search.errors_at_best_slope.reshape(len(union), len(skills), -1).sum(axis=2)
             ends = np.cumsum([len(each) for each in candidates])[:-1]
             own = np.split(places.ravel(), ends)
-            chosen = [place[errors[place].argmin(axis=0)] for place in own]
+            chosen = [place[first_best(errors[place])] for place in own]
             for head, place in zip(heads, own, strict=True):
                 head.errors_[:, skills] = errors[place]
             first._link(heads, chosen, skills, part, search)

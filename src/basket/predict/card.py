@@ -15,12 +15,15 @@ import numpy.typing as npt
 from basket.dataset.layout import parse_reel_name
 from basket.dataset.skills import GROUPS, Skill, skill_as_named
 from basket.heads.calibration import Calibration, Rate
+from basket.predict.confidence import Verdict, verdict
 from basket.predict.pictures import Strip
 from basket.predict.radar import Radar, radar
 from basket.predict.story import Season, Story
 
 #: Skills named as strongest and weakest.
 _NAMED = 3
+#: How far from half a share of players has to be, to be at odds with a level.
+_NEAR_HALF = 0.15
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class SkillReading:
     true_level : int or None
         The label, where it is known (the demo).
     percentile : float or None
-        Share of the reference players with a lower expected label; None where unknown.
+        Share of the reference players with a lower expected label; None where it is not stated.
+    is_flat : bool
+        The run says (nearly) the same of everybody, so that the level tells nothing.
     rate : Rate or None
         How often the run was right at such a stated probability; None where nobody measured it.
     rate_is_pooled : bool
@@ -50,6 +55,7 @@ class SkillReading:
     probabilities: tuple[float, ...]
     true_level: int | None = None
     percentile: float | None = None
+    is_flat: bool = False
     rate: Rate | None = None
     rate_is_pooled: bool = False
 
@@ -90,6 +96,18 @@ class SkillReading:
         return self.percentile if self.skill.high_is_good else 1 - self.percentile
 
     @property
+    def surprise(self) -> str:
+        """Why a good word and a low place among players, or the reverse, are no contradiction."""
+        if self.standing is None:
+            return ""
+        lead = self.rank(self.level) - (self.n_levels - 1) / 2
+        ahead = self.standing - 0.5
+        if lead * ahead > 0 or abs(ahead) < (_NEAR_HALF if lead else 2 * _NEAR_HALF):
+            return ""
+        expects = "more" if ahead < 0 else "less"
+        return f"{self.word} is the likeliest level, but the run expects {expects} of most players"
+
+    @property
     def expected_rank(self) -> float:
         """Expected place from poor (0) to excellent (K-1)."""
         return sum(rank * share for rank, share in enumerate(self.ranked_probabilities))
@@ -119,6 +137,8 @@ class SkillCard:
         How often the run is right.
     compared_with : str
         Whom percentiles are among: ``144 training players``.
+    is_compared : bool
+        Whether those are players enough to state a share of them.
     beyond : int
         Skills whose prediction lies outside the range of all those players.
     stories : tuple of Story
@@ -145,6 +165,7 @@ class SkillCard:
     duration_s: float = 0.0
     calibration: Calibration | None = None
     compared_with: str = ""
+    is_compared: bool = True
     beyond: int = 0
     stories: tuple[Story, ...] = ()
     strips: tuple[Strip, ...] = ()
@@ -197,9 +218,15 @@ class SkillCard:
 
     def _from_best(self) -> list[SkillReading]:
         """By stated level, as a reader would sort the words; the expectation orders equals."""
-        if len(self.readings) < 2 * _NAMED:
+        telling = [reading for reading in self.readings if not reading.is_flat]
+        if len(telling) < 2 * _NAMED:
             return []
-        return sorted(self.readings, key=lambda r: (-r.rank(r.level), -r.expected_rank))
+        return sorted(telling, key=lambda r: (-r.rank(r.level), -r.expected_rank))
+
+    @property
+    def verdict(self) -> Verdict:
+        """How far to trust it."""
+        return verdict(self.calibration, beyond=self.beyond, n_skills=len(self.readings))
 
     @property
     def warnings(self) -> list[str]:
@@ -209,6 +236,8 @@ class SkillCard:
             said.append("Simulated head: fitted on simulated players, says nothing about people.")
         if self.random_weights:
             said.append("Random weights: the features were never trained.")
+        if self.verdict.is_blind:
+            said.append(f"{self.verdict.headline}.")
         return said
 
 
@@ -228,6 +257,8 @@ def make_card(
     percentiles: npt.ArrayLike | None = None,
     calibration: Calibration | None = None,
     compared_with: str = "",
+    is_compared: bool = True,
+    is_flat: npt.ArrayLike | None = None,
     beyond: int = 0,
     duration_s: float = 0.0,
 ) -> SkillCard:
@@ -254,6 +285,10 @@ def make_card(
         How often the run is right.
     compared_with : str
         Whom percentiles are among.
+    is_compared : bool
+        Whether those are enough.
+    is_flat : array_like of bool, (n_skills,), optional
+        Skills of which the run says the same of everybody.
     beyond : int
         Skills whose prediction lies outside the range of all those players.
     duration_s : float
@@ -276,6 +311,7 @@ def make_card(
     ):
         raise ValueError(f"levels must lie in 0..{n_levels - 1}")
     places = np.full(len(skills), np.nan) if percentiles is None else np.asarray(percentiles)
+    flat = np.zeros(len(skills), bool) if is_flat is None else np.asarray(is_flat)
     reel = parse_reel_name(video_id)
     return SkillCard(
         video_id=video_id,
@@ -286,11 +322,12 @@ def make_card(
                 tuple(row.tolist()),
                 int(true) if true >= 0 else None,
                 percentile=None if np.isnan(place) else float(place),
+                is_flat=bool(same),
                 rate=None if calibration is None else calibration.at(name, float(row[level])),
                 rate_is_pooled=calibration is not None and calibration.is_pooled(name),
             )
-            for name, level, row, true, place in zip(
-                skills, predicted, shares, known, places, strict=True
+            for name, level, row, true, place, same in zip(
+                skills, predicted, shares, known, places, flat, strict=True
             )
         ),
         player=reel.player if reel else "",
@@ -305,5 +342,6 @@ def make_card(
         duration_s=duration_s,
         calibration=calibration,
         compared_with=compared_with,
+        is_compared=is_compared,
         beyond=beyond,
     )

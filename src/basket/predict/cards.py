@@ -79,6 +79,8 @@ def _plain(found: Prediction, video: VideoPrediction, labels: LabelTable | None)
         compared_with=""
         if reference is None
         else f"{reference.players} {reference.population} players",
+        is_compared=reference is None or reference.is_enough,
+        is_flat=None if reference is None else reference.is_flat,
         beyond=video.beyond,
         duration_s=video.duration_s,
     )
@@ -103,6 +105,7 @@ def _with_moments(
             high_is_good=by_name[name].skill.high_is_good,
             better=_stands_out_well(by_name[name]) if name not in worst else False,
             featured=name in featured,
+            duration_s=card.duration_s,
             phrases=phrases,
         )
         for name in dict.fromkeys([*featured, *column])

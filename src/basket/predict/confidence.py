@@ -25,11 +25,14 @@ class Verdict:
         What was counted.
     state : {"good", "mixed", "none"}
         For its colour; the words say the same.
+    is_blind : bool
+        Nothing that was measured speaks for this reel: that comes first on a card.
     """
 
     headline: str
     details: tuple[str, ...]
     state: str
+    is_blind: bool = False
 
 
 def verdict(calibration: Calibration | None, *, beyond: int = 0, n_skills: int = 0) -> Verdict:
@@ -48,9 +51,13 @@ def verdict(calibration: Calibration | None, *, beyond: int = 0, n_skills: int =
             f"For {beyond} of {n_skills} skills the prediction lies beyond all players the run was "
             "compared with, so what was measured on them need not hold here."
         )
-        return Verdict("Unlike any reel it was checked on", (strange, *details), "none")
+        return Verdict(
+            "Unlike any reel it was checked on", (strange, *details), "none", is_blind=True
+        )
     if calibration is None or not calibration.overall.ratings:
-        return Verdict("Nobody measured how often this run is right", details, "none")
+        return Verdict(
+            "Nobody measured how often this run is right", details, "none", is_blind=True
+        )
     overall = calibration.overall
     if overall.interval[0] <= calibration.guess:
         return Verdict("Not shown to be better than guessing", details, "none")

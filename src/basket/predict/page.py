@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from basket.dataset.skills import LEVEL_NAMES
 from basket.predict.card import SkillCard
-from basket.predict.confidence import verdict
 from basket.predict.story import time_code
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ def _environment() -> Environment:
     from basket.evaluate.page import environment
 
     env = environment("basket.predict")
-    env.globals["verdict"] = verdict
     env.filters["time_code"] = time_code
     env.filters["lower_first"] = lambda text: text[:1].lower() + text[1:]
     return env

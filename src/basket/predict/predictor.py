@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from basket.cache import FeatureCache, FeatureSet
 from basket.dataset.prompts import PromptBank
+from basket.dataset.skills import skill_as_named
 from basket.extract.decoding import Source
 from basket.extract.summary import Progress
 from basket.heads.calibration import Calibration
@@ -39,7 +40,7 @@ class VideoPrediction:
     levels : ndarray, int64, (n_skills,)
         By the rule that serves accuracy best.
     percentiles : ndarray, float64, (n_skills,)
-        Share of the reference players with a lower expected level; NaN where unknown.
+        Share of the reference players with a lower expected level; NaN where it is not stated.
     note : str
         What a person should know of the file; empty when all is well.
     beyond : int
@@ -208,6 +209,7 @@ class Predictor:
     ) -> None:
         self.run = run
         self.reference = reference_of_run(run)
+        self._high_is_good = np.array([skill_as_named(name).high_is_good for name in run.skills])
         self.calibration = calibration_of_run(run)
         self._gathering = Gathering(
             run,
@@ -269,7 +271,7 @@ class Predictor:
         places = (
             np.full(levels.shape, np.nan)
             if self.reference is None
-            else self.reference.percentile(proba)
+            else self.reference.percentile(proba, high_is_good=self._high_is_good)
         )
         beyond = (
             np.zeros(len(proba), dtype=np.int64)

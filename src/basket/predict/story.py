@@ -67,7 +67,7 @@ class Story:
     featured : bool
         Among the strongest or weakest skills.
     total_s : float
-        End of the last segment.
+        Of the reel; where that is unknown, to the end of the last segment.
     """
 
     skill: str
@@ -123,6 +123,7 @@ def tell(
     high_is_good: bool,
     better: bool,
     featured: bool,
+    duration_s: float = 0.0,
     phrases: PhraseScores | None = None,
 ) -> Story:
     """Tell the story of one skill.
@@ -139,12 +140,14 @@ def tell(
     better : bool
         Whether the skill stands out for the better: then more raising moments are told.
     featured : bool
+    duration_s : float
+        Of the reel; 0 where unknown.
     phrases : PhraseScores, optional
     """
     effects = evidence.effects[:, skill] * (1 if high_is_good else -1)
     raised = _moments(evidence, effects, FOR if better else AGAINST, name, phrases, good=True)
     lowered = _moments(evidence, -effects, AGAINST if better else FOR, name, phrases, good=False)
-    total_s = float(evidence.end_s[-1])
+    total_s = duration_s or float(evidence.end_s[-1])
     largest = float(np.abs(effects).max())
     heights = effects / largest * HEIGHT if largest > 0 else effects
     balance = None if phrases is None else phrases.balance[:, skill]
