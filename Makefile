@@ -22,14 +22,13 @@ demo: $(READY)  ## simulated reels -> cache -> heads -> report, without network 
 test: $(READY)  ## the test suite
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not soak" $(PYTEST_ARGS)
 
-# As other processors compute: without AVX-512 (avx2), and without vector units (none), in FFmpeg too.
+# As other processors compute: without AVX-512 (avx2), and without any vector unit (none).
 test-avx2: export ATEN_CPU_CAPABILITY = avx2
 test-avx2: export ONEDNN_MAX_CPU_ISA = AVX2
 test-avx2: export OPENBLAS_CORETYPE = Haswell
 test-none: export ATEN_CPU_CAPABILITY = default
 test-none: export ONEDNN_MAX_CPU_ISA = SSE41
 test-none: export OPENBLAS_CORETYPE = Nehalem
-test-none: export PYTHONPATH = tests/no_assembly
 test-none: export OMP_NUM_THREADS = 2
 test-avx512: export OPENBLAS_CORETYPE = SKYLAKEX
 test-avx2 test-none test-avx512:

@@ -1,7 +1,10 @@
 """Small pictures made straight from the planes are those of the whole-frame conversion."""
 
+import ctypes
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -16,6 +19,7 @@ from basket.extract.decode.pictures import (
     can_resize_planes,
     yuv_to_rgb,
 )
+from basket.extract.decode.pyav import open_pyav
 from basket.extract.decode.samples import Sample, draw
 
 
@@ -100,6 +104,34 @@ def test_real_frames_stay_within_the_promise(shared_data):
                 assert difference < 1.0, f"{path.name} to {size}, {resample}"
         checked.append(path.name)
     assert len(checked) >= 5
+
+
+#: FFmpeg's flags (AV_CPU_FLAG_*) of an x86-64 processor up to SSE 4.2, and of one with AVX2.
+SSE42 = 0x1 | 0x2 | 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x1000
+AVX2 = SSE42 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x40000
+
+
+def test_vector_units_change_no_picture_and_their_absence_little(shared_data):
+    libraries = [*(Path(av.__file__).parents[1] / "av.libs").glob("libavutil*")]
+    if not libraries or platform.machine() != "x86_64":
+        pytest.skip("is about the assembly for x86-64 in PyAV's own wheels")
+    force = ctypes.CDLL(str(libraries[0])).av_force_cpu_flags
+
+    def pictures(flags: int) -> list[np.ndarray]:
+        force(flags)
+        try:
+            with open_pyav(shared_data / "videos" / "basketball_game.mp4") as decoder:
+                frames = list(decoder.frames_at(np.array([0.0, 0.5, 1.0])))
+                small = frames[0].resized((56, 100), resample="bilinear", window=(0, 0, 56, 100))
+                return [*(frame.rgb for frame in frames), small]
+        finally:
+            force(-1)
+
+    here = pictures(-1)
+    for flags in (SSE42, AVX2):
+        assert all(map(np.array_equal, pictures(flags), here))
+    for plain, fast in zip(pictures(0), here, strict=True):
+        assert np.abs(plain.astype(int) - fast).max() <= 3
 
 
 def test_interlaced_frames_take_the_long_way(tmp_path):
