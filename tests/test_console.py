@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from basket import cli
 from basket.cli import options
-from basket.console import Output
+from basket.console import Output, print_error
 from basket.console.extraction import (
     estimate_lines,
     extraction_progress,
@@ -25,11 +26,12 @@ from basket.console.extraction import (
 )
 from basket.console.labels import label_tables
 from basket.console.machine import model_tables
+from basket.console.output import SafeConsole
 from basket.console.prediction import prediction_tables
 from basket.console.tables import plain_table, reasons_table
 from basket.console.words import duration
 from basket.dataset.overview import LabelOverview, TableOverview
-from basket.errors import IntegrityError
+from basket.errors import UNPRINTABLE, IntegrityError
 from basket.extract.dry_run import Estimate
 from basket.extract.summary import ExtractionSummary, Progress
 
@@ -327,3 +329,35 @@ def test_a_reader_who_has_enough_of_a_pipe_is_no_error():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+HOSTILE = "a\x1b[2J\x9b31m\u202eb\u2028c\x7f"
+
+
+def test_nothing_that_others_wrote_drives_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    output = Output()
+    output.note(HOSTILE)
+    output.warn(HOSTILE)
+    table = plain_table()
+    table.add_column("name")
+    table.add_row(HOSTILE)
+    output.result({}, table, HOSTILE, Text(HOSTILE))
+    with output.working("at") as stage:
+        stage(HOSTILE)
+    with output.progress("work") as report:
+        monkeypatch.setattr("basket.console.output._PLAIN_PROGRESS_S", 0.0)
+        report(1, 2, HOSTILE)
+    print_error(HOSTILE)
+    Output(json_mode=True).result({"name": HOSTILE})
+    said = "".join(capsys.readouterr())
+    assert not [each for each in said if UNPRINTABLE.match(each) and each != "\n"]
+    assert said.count("[2J") == 9
+    assert "\\x1b[2J" in said
+    assert json.loads(said[said.index("{") : said.index("}") + 1]) == {"name": HOSTILE}
+
+
+def test_a_terminal_is_still_driven_by_ourselves():
+    screen = SafeConsole(file=StringIO(), force_terminal=True, width=40, highlight=False)
+    screen.print(f"[red]{HOSTILE}[/]")
+    assert screen.file.getvalue().startswith("\x1b[31ma\\x1b[2J")

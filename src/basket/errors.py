@@ -27,6 +27,23 @@ A message says what happened, what was expected and what to do next.
 
 from __future__ import annotations
 
+import re
+
+#: Characters by which a text drives a terminal, ends a line or turns its direction: control (C0 and
+#: C1), line and paragraph separators, marks of direction, bytes that are no text.
+UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""A text that others wrote, with such characters as escapes; lines and tabs stay.
+
+    >>> print(printable("clear: " + chr(27) + "[2J"))
+    clear: \x1b[2J
+    """
+    return UNPRINTABLE.sub(lambda c: c[0] if c[0] in "\n\t" else ascii(c[0])[1:-1], text)
+
 
 class BasketError(Exception):
     """Base of all deliberate errors; ``exit_code`` is what the command line returns."""

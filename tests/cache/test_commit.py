@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from child_processes import DIED, dying_at, exit_status, kill_after, needs_fork, start
@@ -320,6 +321,30 @@ def test_commit_times_rise_even_when_clocks_disagree(feature_set, reopened, maki
     with reopened().writer() as writer:
         writer.add(making.row("a", source_mtime_ns=3), making.features("a", shift=1))
     assert reopened().row("a").source_mtime_ns == 3
+
+
+def test_a_shard_from_the_future_outranks_nothing_and_stops_no_commit(
+    feature_set, reopened, making, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("basket.cache.writer.time.time_ns", lambda: 2**62)
+        making.fill(feature_set, ["a", "b"])
+    with reopened().writer() as writer:
+        writer.add(making.row("a", source_mtime_ns=9), making.features("a", shift=1))
+    now = reopened()
+    assert (now.row("a").source_mtime_ns, now.video_ids) == (9, ("a", "b"))
+    assert now.snapshot.newest_ns <= time.time_ns()
+
+
+def test_out_of_inodes_is_told_as_such(tmp_path, monkeypatch):
+    found = os.statvfs(tmp_path)
+    full = SimpleNamespace(
+        f_bavail=found.f_bavail, f_blocks=9, f_bfree=9, f_frsize=4096, f_files=100, f_favail=0
+    )
+    monkeypatch.setattr(durable.os, "statvfs", lambda _: full, raising=False)
+    told = pytest.raises(CacheError, match="no inode is free")
+    with told, durable.told_in_a_sentence(tmp_path, 9):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_writers_name_becomes_a_plain_file_name(feature_set, making):

@@ -1,5 +1,6 @@
 """Verify tells what is wrong and touches nothing; repair makes exactly that to be done again."""
 
+import errno
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from child_processes import DIED, dying_at
 from basket.cache import commit, pack, repair, verify
 from basket.cache.manifest import Entry, Stamp, line_of, read_manifests
 from basket.cache.repairs import REPAIR_FAILPOINTS
+from basket.errors import CacheError
 
 IDS = [f"18-19/NBA/{i:02}_18_19.mp4" for i in range(12)]
 
@@ -209,3 +211,46 @@ def test_a_repair_cut_short_still_knows_what_was_packed_twice(
     assert sorted(path.name[:2] for path in (feature_set.path / "manifest").iterdir())[-1] == "zz"
     assert verify(reopened()).problems == ()
     assert reopened().damaged == {}
+
+
+def in_its_place(path, kind):
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+        (path / "inside").touch()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path.name if kind == "loop" else "nowhere.h5")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "dangling"])
+def test_whatever_stands_where_a_shard_should_be_is_set_aside(kind, feature_set, reopened, making):
+    making.fill(feature_set, IDS, per_shard=2)
+    first, second, *_ = shards_of(feature_set)
+    in_its_place(first, kind)
+    flip(second)
+    report = repair(reopened())
+    assert sorted(report.set_aside) == [first.name, second.name]
+    assert (report.ok, len(report.to_redo)) == (8, 4)
+    assert verify(reopened(), deep=True).problems == ()
+    # What lies aside now is no copy of a lost shard, and stops no second repair.
+    flip(shards_of(feature_set)[0])
+    assert repair(reopened()).ok == 6
+
+
+def test_a_shard_that_may_not_be_read_is_named_and_is_no_damage(
+    feature_set, reopened, making, monkeypatch
+):
+    making.fill(feature_set, IDS[:4], per_shard=2)
+    path = shards_of(feature_set)[0]
+
+    def refuse(_path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(_path))
+
+    now = reopened()
+    monkeypatch.setattr("basket.cache.verification.opened", refuse)
+    for check in (verify, repair):
+        with pytest.raises(CacheError, match=f"{path.name} cannot be read: Permission denied"):
+            check(now)
+    assert path.exists()

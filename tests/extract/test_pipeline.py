@@ -452,7 +452,7 @@ def test_a_file_that_no_row_can_be_called_after_is_told_before_anything_is_decod
         find_sources([tmp_path])
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_a_signal_before_the_weights_are_loaded_is_an_interruption(
     tmp_path, reels, monkeypatch, name
 ):

@@ -219,7 +219,7 @@ def test_processes_that_end_before_they_begin_are_one_sentence(tmp_path, good, m
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX's")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_a_signal_to_all_processes_while_they_start_is_an_interruption(
     tmp_path, good, monkeypatch, name
 ):

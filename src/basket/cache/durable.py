@@ -301,18 +301,22 @@ def told_in_a_sentence(folder: Path, needed_bytes: int) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise CacheError(
-                f"no space left in {folder}: {needed_bytes} bytes are needed, "
-                f"{_free_bytes(folder)} are free. What was committed is intact; make space and "
-                "run the same command again"
+                f"{_what_is_full(folder, needed_bytes, error)}. What was committed is intact; make "
+                "space and run the same command again"
             ) from error
         raise CacheError(
-            f"{folder} could not be written: {error.strerror or error}. What was committed is "
-            "intact; run the same command again when the cause is gone"
+            f"{error.filename or folder} could not be written: {error.strerror or error}. What was "
+            "committed is intact; run the same command again when the cause is gone"
         ) from error
 
 
-def _free_bytes(folder: Path) -> int | str:
+def _what_is_full(folder: Path, needed_bytes: int, error: OSError) -> str:
     try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return "unknown"
+        free_bytes, statistics = shutil.disk_usage(folder).free, os.statvfs(folder)
+    except (OSError, AttributeError):
+        return f"no space left in {folder}: {needed_bytes} bytes are needed"
+    if error.errno == errno.EDQUOT:
+        return f"your quota in {folder} is used up: {needed_bytes} bytes are needed"
+    if free_bytes > needed_bytes and statistics.f_files and not statistics.f_favail:
+        return f"no space left in {folder} for another file (no inode is free; bytes are)"
+    return f"no space left in {folder}: {needed_bytes} bytes are needed, {free_bytes} are free"

@@ -160,7 +160,11 @@ def _restored(
     while pending:
         name = pending.pop()
         target = folder / SHARDS_FOLDER / name
-        copies = [path for path in aside.get(name, []) if is_named_by_its_bytes(path, name=name)]
+        copies = [
+            path
+            for path in aside.get(name, [])
+            if path.is_file() and is_named_by_its_bytes(path, name=name)
+        ]
         if copies and not target.exists():
             copies[0].rename(target)
             restored[name] = opened(target)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from basket.cache.features import VideoFeatures, VideoRow
-from basket.errors import CacheError, IntegrityError
+from basket.errors import UNPRINTABLE, CacheError, IntegrityError
 
 #: Numeric columns of a shard: what is stored per video beside the three texts.
 NUMERIC_COLUMNS: Mapping[str, str] = {
@@ -39,7 +39,6 @@ SOURCE_SHA256 = "source_sha256"
 DECODING_RULES = "decoding_rules"
 
 _OK, _FAILED = 0, 1
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: Nearly all ids are such: one look instead of six, which counts when a cache is opened.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ -]{0,1023}", re.ASCII)
 _STREAM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
@@ -66,8 +65,8 @@ def fault_of_video_id(video_id: str) -> str:
         return "it is empty"
     if size > TEXT_LIMITS_BYTES["video_id"]:
         return f"it is longer than {TEXT_LIMITS_BYTES['video_id']} bytes"
-    if _CONTROL.search(video_id):
-        return "it contains a control character"
+    if UNPRINTABLE.search(video_id):
+        return "it contains a control character, or one that turns the direction of a line"
     if "\\" in video_id:
         return "it contains a backslash"
     if video_id.startswith("/") or re.match("[A-Za-z]:", video_id):

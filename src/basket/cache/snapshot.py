@@ -14,6 +14,7 @@ whose clocks disagree still agree on the order.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,9 @@ import numpy.typing as npt
 
 from basket.cache.manifest import Entry, Stamp
 from basket.cache.rows import ShardIndex
+
+#: A stamp that lies further ahead was written by no clock: it outranks nothing.
+CLOCKS_DIFFER_NS = 24 * 3600 * 10**9
 
 _NOTE = '"note": '  # as it stands in the provenance of a row that has one
 
@@ -99,7 +103,8 @@ class Snapshot:
         return min(groups[current], key=self._rank_in_group)
 
     def _committed_ns(self, place: Place) -> int:
-        return int(self.index(place).columns["committed_ns"][place.position])
+        stamp = int(self.index(place).columns["committed_ns"][place.position])
+        return stamp if stamp <= time.time_ns() + CLOCKS_DIFFER_NS else -1
 
     def _rank_in_group(self, place: Place) -> tuple[bool, int, int, Place]:
         index = self.index(place)
@@ -139,9 +144,15 @@ class Snapshot:
 
     @cached_property
     def newest_ns(self) -> int:
-        """The latest ``committed_ns`` of all rows; 0 without rows."""
+        """The latest ``committed_ns`` of all rows that some clock may have shown; else 0."""
+        last_ns = time.time_ns() + CLOCKS_DIFFER_NS
         return max(
-            (max(entry.index.columns["committed_ns"], default=0) for entry in self.shards.values()),
+            (
+                stamp
+                for entry in self.shards.values()
+                for stamp in entry.index.columns["committed_ns"]
+                if stamp <= last_ns
+            ),
             default=0,
         )
 

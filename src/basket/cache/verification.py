@@ -16,7 +16,7 @@ from basket.cache.look import opened, remember, replaced_by, require_identity
 from basket.cache.manifest import SHARD_NAME, Entry, read_manifests
 from basket.cache.shard import ShardFile
 from basket.cache.snapshot import Snapshot
-from basket.errors import FormatVersionError, IntegrityError
+from basket.errors import CacheError, FormatVersionError, IntegrityError
 
 Tell = Callable[[int, int], None]
 #: Features are read in pieces of this size, which bounds the memory.
@@ -184,8 +184,11 @@ def hashed(
         except (IntegrityError, FormatVersionError) as error:
             damaged[path.name] = str(error)
         except OSError as error:
-            if error.errno != errno.EIO:
-                raise
+            if error.errno != errno.EIO:  # no damage, and nothing that could be set aside
+                raise CacheError(
+                    f"{path} cannot be read: {error.strerror}; run this as the user who owns it, "
+                    "or have them let you read it"
+                ) from error
             damaged[path.name] = f"the disk cannot read it: {error.strerror}"
         else:
             shards[path.name] = entry

@@ -23,7 +23,7 @@ from basket.cli.hub import run_app
 from basket.cli.overview import doctor, labels, models
 from basket.cli.prediction import predict
 from basket.cli.sweep import leaderboard, sweep
-from basket.errors import BasketError
+from basket.errors import BasketError, printable
 
 _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "labels": labels,
@@ -117,7 +117,7 @@ def _complain(error: BaseException | None, message: str, code: int) -> int:
     from basket.console import print_error
 
     if options.wants_traceback() and error is not None:
-        traceback.print_exception(error)
+        sys.stderr.write(printable("".join(traceback.format_exception(error))))
     print_error(message)
     return code
 

@@ -8,22 +8,42 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 
 from basket.console.words import duration
+from basket.errors import UNPRINTABLE, printable
 
 _PLAIN_PROGRESS_S = 5.0
 _WIDE_COLUMNS = 110  # from here on there is room for a bar beside counts, rates and times
 _BAR_COLUMNS = 30
 PIPED_COLUMNS = 200  # a pipe has no width; a table that wraps is hard to grep
+
+
+class SafeConsole(Console):
+    """Through which everything reaches a terminal, without what would drive it.
+
+    File names, reasons, hosts and names of feature sets come from caches that others made.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What is written, with control characters of texts as escapes."""
+        for segment in super().render(renderable, options):
+            if segment.control or not UNPRINTABLE.search(segment.text):
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
 
 
 class Report(Protocol):
@@ -49,10 +69,10 @@ class Output:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        self.out = Console(highlight=False, soft_wrap=False)
+        self.out = SafeConsole(highlight=False, soft_wrap=False)
         if not self.out.is_terminal and "COLUMNS" not in os.environ:
             self.out.width = PIPED_COLUMNS
-        self.err = Console(stderr=True, highlight=False)
+        self.err = SafeConsole(stderr=True, highlight=False)
 
     def note(self, text: str) -> None:
         """Tell something that is neither a result nor an error."""
@@ -66,7 +86,8 @@ class Output:
     def result(self, document: Mapping[str, Any], *shown: RenderableType) -> None:
         """Print the result of a command: ``document`` as JSON, or what is ``shown``."""
         if self.json_mode:
-            sys.stdout.write(json.dumps(document, indent=1, default=str, ensure_ascii=False) + "\n")
+            text = json.dumps(document, indent=1, default=str, ensure_ascii=False)
+            sys.stdout.write(UNPRINTABLE.sub(_in_json, text) + "\n")
             return
         for each in shown:
             self.out.print(each, soft_wrap=isinstance(each, str) and _unwrapped(self.out))
@@ -147,6 +168,10 @@ class Output:
         return report
 
 
+def _in_json(character: re.Match[str]) -> str:
+    return character[0] if character[0] == "\n" else f"\\u{ord(character[0]):04x}"
+
+
 def _unwrapped(console: Console) -> bool:
     """Whether lines are left as long as they are: a terminal would break them within words."""
     return not console.is_terminal
@@ -158,5 +183,5 @@ def _unseen(done: int, total: int, details: str = "") -> None:
 
 def print_error(message: str) -> None:
     """Print an error as one readable message on standard error."""
-    console = Console(stderr=True, highlight=False)
+    console = SafeConsole(stderr=True, highlight=False)
     console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=_unwrapped(console))

@@ -40,7 +40,7 @@ def clip_bytes(shape: ClipShape) -> int:
 
 def prepare_worker(decoder: str, memory_bytes: int) -> None:
     """In a new process: leave signals to the parent, end with it, and keep to the memory limit."""
-    for name in ("SIGINT", "SIGUSR1"):
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     end_with_parent()

@@ -244,7 +244,7 @@ def _serve(
     """In a process: load the backbones, then embed what comes in the lanes, until it is over."""
     # The parent decides when to stop: a scheduler's signal to the whole group must not break what
     # is being finished.
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     end_with_parent()

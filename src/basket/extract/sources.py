@@ -18,11 +18,8 @@ from basket.dataset import (
     require_folder,
     resolve_video,
 )
-from basket.errors import LabelError, NotThereError, UsageError
+from basket.errors import UNPRINTABLE, LabelError, NotThereError, UsageError
 from basket.extract.decoding import Source
-
-#: What no id may hold: bytes that are not UTF-8, as Python has them; control characters; backslash.
-_UNFIT = re.compile("[\udc80-\udcff\x00-\x1f\x7f\\\\]")
 
 
 def find_sources(
@@ -83,7 +80,7 @@ def source_named(root: Path, name: str) -> Source:
         No row can be called so, or nearly so: better said now than when features are committed.
     """
     if fault := fault_of_video_id(name):
-        readable = _UNFIT.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
+        readable = UNPRINTABLE.sub(_spelled_out, name.replace("\\", "%5C"))
         if fault_of_video_id(readable):
             raise UsageError(f"{name!r} cannot be the id of a video: {fault}; rename the file")
         reason = f"its name cannot be the id of a video: {fault}; rename the file"
@@ -92,6 +89,11 @@ def source_named(root: Path, name: str) -> Source:
         return Source(name, resolve_video(root, name))
     except LabelError as error:
         return Source(name, root / name, refused=str(error))
+
+
+def _spelled_out(character: re.Match[str]) -> str:
+    code = ord(character[0])
+    return f"%{code & 0xFF if 0xDC80 <= code <= 0xDCFF else code:02X}"  # a byte that is no UTF-8
 
 
 def _all_csv(paths: Sequence[str | Path]) -> bool:
