@@ -126,9 +126,10 @@ def test_a_half_done_sweep_goes_on(here, capsys):
     flags = ["--features", "motion", "--pool", "mean", "--pool", "mean+std", "--head", "ridge"]
     flags += ["--head", "mlp", "--set", "mlp.hidden=2,3", "--set", "mlp.epochs=60"]
     flags += ["--train", "train.csv", "--val", "val.csv", "--out", "grid"]
-    sweep, _ = told(capsys, "sweep", *flags)
+    sweep, said = told(capsys, "sweep", *flags)
     # Heads have changed since, so the two records of before count as other results.
     assert (sweep["n_tried"], sweep["n_computed"]) == (6, 6)
+    assert "Of 2 records, 2 with other code of basket were fitted" in said
 
 
 def test_a_finished_search_is_read(here, capsys):

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from basket import metrics
+from basket.cache import open_cache, pack
 from basket.errors import MissingDependencyError, NotThereError, RunError, UsageError
 from basket.evaluate import EvaluationReport
 from basket.heads import make_head
@@ -168,6 +170,45 @@ def test_the_key_is_of_code_settings_labels_and_features(court, loaded, tmp_path
     monkeypatch.setattr("basket.sweep.records.code_version", lambda: "another")
     keys.add(record_key(setting, data))
     assert len(keys) == 5
+
+
+def made_anew(court, cache, rows):
+    """Write rows of ``good`` again, with the same values, as an extraction would."""
+    shutil.copytree(court.cache, cache)
+    opened = open_cache(cache)
+    (good,) = (opened[name] for name in opened.feature_sets if name.startswith("good"))
+    with good.writer() as writer:
+        for video in rows(good.video_ids):
+            row = replace(good.row(video), source_mtime_ns=2)
+            writer.add(row, good.read(video))
+    return replace(court.data, cache=cache)
+
+
+def test_a_sweep_on_features_made_anew_or_on_another_scale_is_another(court, tmp_path, capsys):
+    space = Space(features=(("good",),), heads=(HeadSpace("prior"), HeadSpace("ridge")))
+    said = []
+    files = court.files | {"out": tmp_path / "sweep", "say": said.append}
+    first = run_sweep(space, **files)
+    assert (first.n_computed, run_sweep(space, **files).n_computed) == (2, 0)
+    assert not [each for each in said if "records" in each]
+    wider = run_sweep(space, **files, n_levels=7)
+    assert (wider.n_computed, wider.run.n_levels) == (2, 7)
+    assert "Of 2 records, 2 from other labels, levels or features were fitted" in said[-2]
+    data = made_anew(court, tmp_path / "cache", lambda ids: ids[:1])
+    again = run_sweep(space, **files | {"cache": data.cache})
+    assert again.n_computed == 2
+    assert again.run.path not in (first.run.path, wider.run.path)
+    assert run_sweep(space, **files | {"cache": data.cache}).n_computed == 0
+
+
+def test_a_packed_cache_is_the_same_data(court, loaded, tmp_path):
+    data = made_anew(court, tmp_path / "cache", lambda ids: ids)
+    before = Loaded(data).digest(("good",))
+    assert before != loaded.digest(("good",))
+    opened = open_cache(data.cache)
+    for name in opened.feature_sets:
+        pack(opened[name])
+    assert Loaded(data).digest(("good",)) == before
 
 
 def test_processes_divide_the_work_and_the_cores(court, tmp_path):

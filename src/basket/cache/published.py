@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from basket.cache.features import VideoRow
@@ -143,6 +143,16 @@ class PublishedRows:
             snapshot.index(place).source(place.position) == source
             for place in snapshot.places[video_id]
         )
+
+    def generations(self, video_ids: Iterable[str]) -> list[int]:
+        """When the row of each video was committed, in ns: another time means other features.
+
+        Packing keeps it.
+        """
+        ok = self._intact().ok
+        places = [ok[video_id] for video_id in video_ids]
+        index = self._snapshot.index
+        return [int(index(each).columns["committed_ns"][each.position]) for each in places]
 
     def has_decoding_rules(self, video_id: str) -> bool:
         """Whether a video's current row says by which rules it was read; basket 0.1 did not."""

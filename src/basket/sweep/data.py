@@ -91,24 +91,30 @@ class Loaded:
     def digest(self, features: tuple[str, ...]) -> str:
         """Digest of everything about the data that a score depends on.
 
-        Labels, which players train, the identity of the features, and which videos have them: a
-        cache that grew makes another result.
+        Labels and their scale, which players train, the identity of the features, which videos have
+        them, and since when: a cache that grew, or was made anew, makes another result.
         """
         if features not in self._digests:
-            sources = self.sources(features)
-            usable = set.intersection(*(set(source.video_ids) for source, _ in sources))
-            parts = [
-                [
-                    table.sha256,
-                    [video for video in table.video_ids if video in usable],
-                    *([table.named_players] if table.named_players else []),
-                ]
-                for table in self.tables
-            ]
-            identity = [[source.spec.digest, stream] for source, stream in sources]
-            text = json.dumps([parts, identity])
-            self._digests[features] = hashlib.sha256(text.encode()).hexdigest()[:32]
+            self._digests[features] = self.digest_of(features, self.tables)
         return self._digests[features]
+
+    def digest_of(self, features: tuple[str, ...], tables: Sequence[LabelTable]) -> str:
+        """The same of other tables."""
+        sources = self.sources(features)
+        usable = set.intersection(*(set(source.video_ids) for source, _ in sources))
+        videos = [[video for video in table.video_ids if video in usable] for table in tables]
+        parts = [
+            [
+                table.sha256,
+                names,
+                *([table.named_players] if table.named_players else []),
+                [source.generations(names) for source, _ in sources],
+            ]
+            for table, names in zip(tables, videos, strict=True)
+        ]
+        identity = [[source.spec.digest, stream] for source, stream in sources]
+        text = json.dumps([self.data.n_levels, parts, identity])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def matrices(self, setting: Setting) -> tuple[Matrix, Matrix]:
         """Training and validation matrix of a setting; read and pooled once."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -93,6 +93,18 @@ class Records:
             if not path.name.startswith("."):
                 found[path.stem] = _read(path)
         return found
+
+    def told_stale(self, *, code: str, data: Collection[str]) -> str:
+        """How many records are of another code or of other data, in words; empty if none is."""
+        records = self.all().values()
+        others = {
+            "with other code of basket": sum(each["code"] != code for each in records),
+            "from other labels, levels or features": sum(
+                each["code"] == code and each["data"] not in data for each in records
+            ),
+        }
+        told = [f"{count} {how}" for how, count in others.items() if count]
+        return f"Of {len(records)} records, {' and '.join(told)} were fitted" if told else ""
 
     def publish(self, key: str, record: Mapping[str, Any]) -> bool:
         """Keep a record; False where there is one already, which stays."""

@@ -66,7 +66,8 @@ def test_once(
     from basket.cache.durable import write_atomically
     from basket.evaluate.report import EvaluationReport
 
-    name = f"{run.path.name}-{test.sha256[:12]}"
+    features = board.rows[0].setting.features
+    name = f"{run.path.name}-{loaded.digest_of(features, [test])[:12]}"
     page = folder / "tests" / f"{name}.html"
     looks = _looks(folder)
     if name in looks and page.with_suffix(".json").exists():

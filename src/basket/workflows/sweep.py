@@ -132,6 +132,7 @@ def run_sweep(
     from basket.heads.calibration import DEFAULT_SHARE, check_share
     from basket.sweep.data import Loaded, SweepData
     from basket.sweep.leaderboard import SWEEP_FILE, read_leaderboard
+    from basket.sweep.records import Records
     from basket.sweep.runner import run_settings
     from basket.sweep.search import walk
     from basket.sweep.space import Space, read_space
@@ -159,6 +160,8 @@ def run_sweep(
     about = _about(wanted, loaded, val)
     if worker:
         require_same_sweep(folder, about)
+    if stale := Records(folder).told_stale(code=about["code"], data=about["data"].values()):
+        say(f"{stale}; they take no part, and what is asked for of them is fitted anew")
     write_atomically(folder / SWEEP_FILE, (json.dumps(about, indent=1) + "\n").encode())
     computed = 0
 
