@@ -1,8 +1,10 @@
 """Caches and runs to a hub and back, over the real protocol, to a stand-in on this machine."""
 
 import dataclasses
+import itertools
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from small_league import make_small_league
@@ -13,6 +15,7 @@ from basket.cache import FeatureSetSpec, VideoRow, open_cache
 from basket.cli import run as run_command
 from basket.errors import HubError, IdentityError, IntegrityError, UsageError
 from basket.hub.cards import cache_card, run_card
+from basket.hub.transfer import staging_beside
 
 
 @pytest.fixture
@@ -117,6 +120,48 @@ def test_damaged_shards_never_enter_a_cache(hub, league, tmp_path):
     repo.commit({name: whole})
     basket.pull_cache("me/features", tmp_path / "c")
     same_features(league.cache, tmp_path / "c")
+
+
+def test_what_another_pull_left_behind_is_not_put_into_the_cache(hub, league, tmp_path):
+    basket.push_cache(league.cache, "me/features")
+    other = tmp_path / "other"
+    shutil.copytree(league.cache, other)
+    feature_set = open_cache(other)["motion"]
+    before = set((feature_set.path / "shards").iterdir())
+    with feature_set.writer() as writer:
+        writer.add(VideoRow("foreign.mp4"), feature_set.read(feature_set.video_ids[0]))
+    (left,) = set((feature_set.path / "shards").iterdir()) - before
+    shards = staging_beside(tmp_path / "c") / feature_set.name / "shards"
+    shards.mkdir(parents=True)
+    shutil.copy(left, shards)
+    (shards / f"{'0' * 64}.h5").write_bytes(b"half of one")
+    basket.pull_cache("me/features", tmp_path / "c")
+    same_features(league.cache, tmp_path / "c")
+
+
+def test_a_shard_that_is_damaged_here_is_fetched_again(hub, league, tmp_path):
+    basket.push_cache(league.cache, "me/features")
+    basket.pull_cache("me/features", tmp_path / "c")
+    folder = open_cache(tmp_path / "c")["motion"].path
+    path = sorted((folder / "shards").iterdir())[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert basket.pull_cache("me/features", tmp_path / "c").sent == 1
+    same_features(league.cache, tmp_path / "c")
+    assert [each.name.partition(".")[0] for each in (folder / "aside").iterdir()] == [path.stem]
+
+
+@pytest.mark.parametrize("circle", [True, False])
+def test_a_list_of_files_that_never_ends_is_given_up(hub, league, tmp_path, monkeypatch, circle):
+    basket.push_cache(league.cache, "me/features")
+    monkeypatch.setattr("basket.hub.client._MAX_LISTED", 1000)
+
+    def tree(*_args, **_options):
+        for count in itertools.count():
+            yield SimpleNamespace(path=f"{count % 7 if circle else count}.h5", size=1)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_tree", tree)
+    with pytest.raises(HubError, match="lists files without end"):
+        basket.pull_cache("me/features", tmp_path / "c")
 
 
 def test_only_files_of_known_names_are_fetched(hub, league, tmp_path):

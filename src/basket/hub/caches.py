@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from basket.cache import FeatureSet, open_cache, overview_of, verify
-from basket.cache.commit import SHARDS_FOLDER
+from basket.cache.commit import SHARDS_FOLDER, set_aside
 from basket.cache.durable import fsync_folder, move_into_place, told_in_a_sentence
 from basket.cache.store import CACHE_FILE, SPEC_FILE
 from basket.errors import HubError, IntegrityError, UsageError
@@ -155,8 +156,11 @@ def pull_cache(
             raise HubError(f"{repo} is no pushed cache: it has no {CACHE_FILE}")
         wanted = {path: hit["set"] for path in files if (hit := _CACHE_FILES.fullmatch(path))}
         wanted = _chosen_sets(wanted, names, repo)
+        damaged = _damaged(target, wanted)
         missing = [
-            path for path in wanted if path.endswith(SPEC_FILE) or not (target / path).exists()
+            path
+            for path in wanted
+            if path.endswith(SPEC_FILE) or path in damaged or not (target / path).exists()
         ]
         n_shards = sum(not path.endswith(SPEC_FILE) for path in wanted)
         staging.mkdir(parents=True, exist_ok=True)
@@ -165,9 +169,12 @@ def pull_cache(
     say(f"{len(fetched)} shards fetched; checking every value of them")
     staged = open_cache(staging)
     sets = [staged[name] for name in sorted(set(wanted.values()))]
+    listed = frozenset(fetched)  # what another pull left in the folder is not of this repository
     for each in sets:
-        _require_whole(each, repo)
-    _put_in_place(sets, target)
+        _require_whole(each, repo, listed)
+    for path in damaged:
+        set_aside(target / path, folder=(target / path).parents[1])
+    _put_in_place(sets, target, listed)
     size = sum(files[path] for path in fetched)
     shutil.rmtree(staging, ignore_errors=True)
     return Transfer(
@@ -183,27 +190,40 @@ def pull_cache(
     )
 
 
-def _put_in_place(staged: Sequence[FeatureSet], cache: Path) -> None:
-    """Move the shards of checked feature sets into a cache that has their like, or will."""
+def _damaged(cache: Path, wanted: Iterable[str]) -> set[str]:
+    """Which of the wanted files are in a cache already, but not as they were written."""
+    if not (cache / CACHE_FILE).exists():
+        return set()
+    opened = open_cache(cache)
+    names = {path.partition("/")[0] for path in wanted} & set(opened.feature_sets)
+    found = {f"{name}/{SHARDS_FOLDER}/{each}" for name in names for each in opened[name].damaged}
+    return {path for path in found.intersection(wanted) if os.path.lexists(cache / path)}
+
+
+def _put_in_place(staged: Sequence[FeatureSet], cache: Path, listed: Collection[str]) -> None:
+    """Move the listed shards of checked feature sets into a cache that has their like, or will."""
     opened = open_cache(cache, create=True)
     for each in staged:
         home = opened.feature_set(each.spec).path / SHARDS_FOLDER
         with told_in_a_sentence(home, 0):
             for shard in (each.path / SHARDS_FOLDER).glob("*.h5"):
+                if f"{each.name}/{SHARDS_FOLDER}/{shard.name}" not in listed:
+                    continue
                 with suppress(FileExistsError):  # named by its bytes: it is the same one
                     move_into_place(shard, home / shard.name)
             fsync_folder(home)
 
 
-def _require_whole(feature_set: FeatureSet, repo: str) -> None:
+def _require_whole(feature_set: FeatureSet, repo: str, listed: Collection[str]) -> None:
     report = verify(feature_set, deep=True)
-    if not report.problems:
+    problems = [each for each in report.problems if f"{feature_set.name}/{each.file}" in listed]
+    if not problems:
         return
-    for problem in report.problems:  # fetched again by the next try
+    for problem in problems:  # fetched again by the next try
         (feature_set.path / problem.file).unlink(missing_ok=True)
-    first = report.problems[0]
+    first = problems[0]
     raise IntegrityError(
-        f"{repo} is damaged: {first.file}: {first.what} ({len(report.problems)} problems); nothing "
+        f"{repo} is damaged: {first.file}: {first.what} ({len(problems)} problems); nothing "
         "of it was put into the cache. Run the same command again, or tell who pushed it"
     )
 

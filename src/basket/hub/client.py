@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Of one commit: an interrupted push is continued behind the last.
 _COMMIT_FILES, _COMMIT_BYTES = 64, 2 << 30
+#: Of entries in a repository: a cache of BASKET has some thousand shards per feature set.
+_MAX_LISTED = 200_000
 _DOWNLOADS = 4
 
 
@@ -125,10 +127,22 @@ def remote_files(api: HfApi, repo: str, kind: str, *, public: bool) -> set[str]:
 
 
 def files_at(api: HfApi, repo: str, kind: str, revision: str | None) -> tuple[str, dict[str, int]]:
-    """The commit of a revision, and the size in bytes of each of its files."""
+    """The commit of a revision, and the size in bytes of each of its files.
+
+    Raises
+    ------
+    HubError
+        The list does not end.
+    """
     commit = str(api.repo_info(repo, repo_type=kind, revision=revision).sha)
     tree = api.list_repo_tree(repo, recursive=True, repo_type=kind, revision=commit)
-    return commit, {each.path: each.size for each in tree if hasattr(each, "size")}
+    sizes: dict[str, int] = {}
+    for count, each in enumerate(tree):
+        if each.path in sizes or count >= _MAX_LISTED:
+            raise HubError(f"{repo} lists files without end ({count} so far, last {each.path})")
+        if hasattr(each, "size"):
+            sizes[each.path] = each.size
+    return commit, sizes
 
 
 def download(
