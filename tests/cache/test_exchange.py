@@ -2,16 +2,20 @@
 
 import io
 import json
+import os
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from basket.cache import export, import_features, open_cache, read_foreign_spec
+from basket.cache import export, import_features, open_cache, pack, read_foreign_spec, verify
 from basket.cache.foreign_spec import foreign_spec
 from basket.errors import CacheError, UsageError
+from basket.heads.pooling import parse_pooling
+from basket.heads.streaming import pool_feature_set
 
 IDS = [f"18-19/NBA/{i}_18_19.mp4" for i in range(7)]
 SPEC = {
@@ -169,7 +173,7 @@ def test_what_cannot_be_taken_is_a_failed_row_with_a_reason(tmp_path, target, ma
     np.save(folder / "good.npy", good)
     np.save(folder / "wide.npy", np.zeros((4, 7)))
     np.save(folder / "nan.npy", np.full((4, 6), np.nan))
-    np.save(folder / "large.npy", np.full((4, 6), 1e6))
+    np.save(folder / "large.npy", np.full((4, 6), 1e39))
     np.save(folder / "empty.npy", np.zeros((0, 6)))
     np.save(folder / "text.npy", np.array([["a"] * 6]))
     np.save(folder / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -190,7 +194,7 @@ def test_what_cannot_be_taken_is_a_failed_row_with_a_reason(tmp_path, target, ma
     for name, said in {
         "wide": r"(4, 7)",
         "nan": "not finite",
-        "large": "65504",
+        "large": "3.4e38",
         "empty": "[0] segments",
         "pickle": "refused",
         "claims": "claims",
@@ -231,6 +235,216 @@ def test_rows_of_a_table_must_follow_each_other(tmp_path, target):
     uneven = pa.table({"video_id": ["a", "b"], "pooled": [[0.0] * 6, [0.0] * 5]})
     parquet.write_table(uneven, tmp_path / "w.parquet")
     assert set(taken_in(target, tmp_path / "w.parquet").failed) == {"b.mp4"}
+
+
+def lists(*rows, kind=None):
+    return pa.array(rows, type=pa.list_(kind or pa.float32()))
+
+
+ROW = [1.0] * 6
+WRONG_ROWS = {
+    "null": (lists(ROW, None, ROW), "'pooled' is null in row 2 of the table"),
+    "null-first": (lists(None, ROW, ROW), "'pooled' is null in row 1 of the table"),
+    "all-null": (pa.nulls(3), "'pooled' is null in row 1"),
+    "ragged": (lists(ROW, [1.0], ROW), "'pooled' has 1 numbers in row 2 of the table and 6 in"),
+    "null-inside": (lists(ROW, [*ROW[:5], None], ROW), "holds nulls among its numbers"),
+    "empty": (lists([], [], []), "float32 of shape (3, 0)"),
+    "numbers": (pa.array([1.0, 2.0, 3.0]), "shape (3, 1), expected (segments, 6)"),
+    "text": (pa.array([["a"] * 6] * 3), "'pooled' is list<element: string>, expected numbers"),
+    "bool": (pa.array([[True] * 6] * 3), "bool>, expected numbers"),
+    "nested": (pa.array([[ROW]] * 3), "double>>, expected numbers"),
+    "nan": (lists(ROW, ROW, [np.nan] * 6), "not finite"),
+    "huge": (lists(ROW, ROW, [1e300] * 6, kind=pa.float64()), "not finite as float32"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ROWS)
+@pytest.mark.parametrize("batch_rows", [4096, 1])
+def test_a_wrong_row_of_a_table_costs_its_own_video(
+    name, batch_rows, tmp_path, target, monkeypatch
+):
+    monkeypatch.setattr("basket.cache.foreign_files._BATCH_ROWS", batch_rows)
+    column, said = WRONG_ROWS[name]
+    wrong = pa.table({"video_id": ["a"] * 3, "pooled": column})
+    right = pa.table({"video_id": ["b"] * 3, "pooled": lists(ROW, ROW, ROW)})
+    if column.type != right["pooled"].type:  # a table has one type, so another video's turn is ours
+        right = wrong.slice(0, 0)
+    parquet.write_table(pa.concat_tables([wrong, right]), tmp_path / "x.parquet")
+    for _ in range(2):  # told again, and not written again
+        result = taken_in(target, tmp_path / "x.parquet")
+        assert set(result.failed) == {"a.mp4"}
+        if batch_rows > 1:
+            assert said in result.failed["a.mp4"]
+        found = target[result.feature_set]
+        assert dict(found.failed) == dict(result.failed)
+        assert found.video_ids == (("b.mp4",) if right.num_rows else ())
+    assert len(found.snapshot.shards) == 1
+
+
+@pytest.mark.parametrize("name", ["p_nullrow", "p_nullfirst", "p_ragged", "p_intid", "p_empty"])
+def test_tables_that_people_have(name, shared_data, target):
+    source = shared_data / "cases" / "labels" / f"{name}.parquet"
+    if name == "p_empty":
+        with pytest.raises(UsageError, match="nothing there to import"):
+            taken_in(target, source, streams={"pooled": 16}, id_suffix="")
+        assert target.feature_sets == ()
+        return
+    result = taken_in(target, source, streams={"pooled": 16}, id_suffix="")
+    ids = target[result.feature_set].video_ids
+    assert ids == (("0", "1") if name == "p_intid" else ("b.mp4",))
+    assert set(result.failed) == (set() if name == "p_intid" else {"a.mp4"})
+
+
+@pytest.mark.parametrize(
+    ("ids", "taken"),
+    [
+        (pa.array([0, 1], pa.int64()), ("0.mp4", "1.mp4")),
+        (pa.array([b"a", b"b"]), ("a.mp4", "b.mp4")),
+        (pa.array(["a", "b"]).dictionary_encode(), ("a.mp4", "b.mp4")),
+        (pa.array(["a", "b"], pa.large_string()), ("a.mp4", "b.mp4")),
+        (pa.array([0.0, 1.0]), "video_id is double; make it text"),
+        (pa.array([True, False]), "video_id is bool; make it text"),
+        (pa.array(["a", "x\0y"]), ("a.mp4",)),
+        (pa.array(["a", "/etc/b"]), ("a.mp4",)),
+    ],
+)
+def test_ids_of_a_table(ids, taken, tmp_path, target):
+    parquet.write_table(
+        pa.table({"video_id": ids, "pooled": lists(ROW, ROW)}), tmp_path / "x.PARQUET"
+    )
+    if isinstance(taken, str):
+        with pytest.raises(UsageError, match=taken):
+            taken_in(target, tmp_path / "x.PARQUET")
+        return
+    result = taken_in(target, tmp_path / "x.PARQUET")
+    assert target[result.feature_set].video_ids == taken
+    assert len(result.failed) == 2 - len(taken)
+
+
+@pytest.mark.parametrize(
+    ("values", "taken"),
+    [(np.array([0, 1]), ("0.mp4", "1.mp4")), (np.array([b"a", b"b"]), ("a.mp4", "b.mp4")),
+     (np.array([0.0, 1.0]), "must list texts"), (np.array([["a"], ["b"]]), "must list texts"),
+     (np.array(["a", None]), "refused")],
+)  # fmt: skip
+def test_ids_of_an_archive(values, taken, tmp_path, target):
+    source = tmp_path / "x.npz"
+    np.savez(source, video_ids=values, offsets=np.arange(3), pooled=np.ones((2, 6), order="F"))
+    if isinstance(taken, str):
+        with pytest.raises(UsageError, match=taken):
+            taken_in(target, source)
+    else:
+        assert target[taken_in(target, source).feature_set].video_ids == taken
+
+
+def test_numbers_in_a_column_of_an_archive_are_a_segment_each(tmp_path, target):
+    source = tmp_path / "x.npz"
+    np.savez(source, video_ids=["a"], offsets=[0, 3], pooled=np.arange(3.0), frames_valid=[1, 2, 3])
+    result = taken_in(target, source, streams={"pooled": 1})
+    read = target[result.feature_set].read("a.mp4")
+    assert read.features["pooled"].tolist() == [[0], [1], [2]]
+    assert "shape (3, 1)" in taken_in(target, source, streams={"pooled": 3}).failed["a.mp4"]
+
+
+def test_what_is_no_file_is_told_and_does_not_hang(tmp_path, target):
+    os.mkfifo(tmp_path / "fifo.npy")
+    os.mkfifo(tmp_path / "fifo2.npz")
+    (tmp_path / "nowhere.npy").symlink_to(tmp_path / "absent")
+    (tmp_path / "itself.npy").symlink_to(tmp_path / "itself.npy")
+    (tmp_path / "zero.npy").symlink_to("/dev/zero")
+    (tmp_path / "UP.NPY").write_bytes(npy_that_claims((4, 6))[:-4])
+    with (tmp_path / "Up2.Npz").open("wb") as file:
+        np.savez(file, pooled=np.ones((2, 6)))
+    away = tmp_path.with_name("away")
+    away.mkdir(exist_ok=True)
+    np.save(away / "a.npy", np.ones((2, 6)))
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "b.npy", np.ones((2, 6)))
+    for name, folder in {"again": "in", "in/linked": "../away", "in/round": "in"}.items():
+        (tmp_path / name).symlink_to(tmp_path / folder)
+    result = taken_in(target, tmp_path)
+    assert target[result.feature_set].video_ids == (
+        "UP.mp4",
+        "Up2.mp4",
+        "in/b.mp4",
+        "in/linked/a.mp4",
+    )
+    assert {name for name, why in result.failed.items() if "not a regular file" in why} == {
+        f"{name}.mp4" for name in ("fifo", "fifo2", "nowhere", "itself", "zero")
+    }
+    os.mkfifo(tmp_path / "x.npz")
+    with pytest.raises(UsageError, match="neither"):
+        taken_in(target, tmp_path / "x.npz")
+
+
+def test_what_expands_beyond_measure_is_refused(tmp_path, target, monkeypatch):
+    monkeypatch.setattr("basket.cache.foreign_files.MAX_VIDEO_BYTES", 1 << 18)
+    rows = 20_000
+    table = pa.table({"video_id": ["a"] * rows, "pooled": pa.array([ROW] * rows)})
+    parquet.write_table(table, tmp_path / "x.parquet", compression="zstd")
+    with pytest.raises(UsageError, match="bytes of it unpack to"):
+        taken_in(target, tmp_path / "x.parquet")
+    np.savez_compressed(
+        tmp_path / "x.npz", video_ids=["a"], offsets=[0, rows], pooled=np.zeros((rows, 6))
+    )
+    with pytest.raises(UsageError, match="it claims 960000 bytes"):
+        taken_in(target, tmp_path / "x.npz")
+
+
+def test_bytes_that_do_not_unpack_cost_their_file(tmp_path, target):
+    np.save(tmp_path / "good.npy", np.ones((2, 6)))
+    np.savez_compressed(tmp_path / "a.npz", pooled=np.random.default_rng(0).normal(size=(99, 6)))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[300:400] = bytes(100)
+    (tmp_path / "a.npz").write_bytes(data)
+    nested = b"{'descr': " + b"[" * 900 + b", 'shape': (1,)}"
+    head = b"\x93NUMPY\x01\x00" + len(nested).to_bytes(2, "little")
+    (tmp_path / "b.npy").write_bytes(head + nested)
+    (tmp_path / "c.npy").write_bytes(npy_that_claims((-1, -6)))
+    np.save(tmp_path / "d.npy", np.ones((2, 6), complex))
+    np.save(tmp_path / "e.npy", np.ones((2, 6), bool))
+    np.save(tmp_path / "f.npy", np.ones((2, 6, 1)))
+    np.save(tmp_path / "g.npy", np.float32(1))
+    np.savez(tmp_path / "h.npz", pooled=np.ones((2, 6)), frames_valid=[1, np.nan])
+    np.savez(tmp_path / "i.npz", pooled=np.ones((2, 6)), frames_valid=[1, -1])
+    result = taken_in(target, tmp_path)
+    assert set(result.failed) == {f"{name}.mp4" for name in "abcdefghi"}
+    assert "frames_valid" in result.failed["h.mp4"]
+    assert (
+        "it has no stream 'x'; it has ['pooled']"
+        in taken_in(target, tmp_path, streams={"x": 6}).failed["a.mp4"]
+    )
+
+
+def test_a_video_that_only_a_later_stream_has_is_told(tmp_path, target, making):
+    for stream, values in making.features("a").features.items():
+        (tmp_path / stream).mkdir()
+        np.save(tmp_path / stream / "a.npy", values)
+    np.save(tmp_path / "layer-4" / "b.npy", np.ones((1, 3)))
+    result = taken_in(target, tmp_path, streams=making.streams)
+    assert result.imported == 1
+    assert "the folder of stream 'pooled' has no such file" in result.failed["b.mp4"]
+
+
+def test_specifications_that_differ_in_their_backbone_are_two_feature_sets(tmp_path, target):
+    np.save(tmp_path / "a.npy", np.ones((2, 6)))
+    one = taken_in(target, tmp_path)
+    np.save(tmp_path / "a.npy", np.zeros((2, 6)))
+    two = taken_in(target, tmp_path, backbone="slowfast/r101")
+    assert one.feature_set != two.feature_set
+    assert target[one.feature_set].read("a.mp4").features["pooled"].all()
+    assert not target[two.feature_set].read("a.mp4").features["pooled"].any()
+
+
+def test_a_feature_set_from_before_backbones_were_identity_goes_on(tmp_path, target):
+    spec = foreign_spec(SPEC)
+    earlier = target.feature_set(spec.earlier)
+    np.save(tmp_path / "a.npy", np.ones((2, 6)))
+    assert taken_in(target, tmp_path).feature_set == earlier.name
+    # It was the one of this backbone; another one's is new.
+    other = taken_in(target, tmp_path, backbone="other")
+    assert other.feature_set != earlier.name
+    assert "backbone" in target[other.feature_set].spec.preprocessing
 
 
 def test_archives_that_do_not_fit_together_are_refused(tmp_path, target):
@@ -309,3 +523,64 @@ def test_explicit_starts_must_fit(tmp_path, target):
     assert target[result.feature_set].read("a.mp4").start_s.tolist() == [0, 10, 20]
     result = taken_in(target, tmp_path, plan=plan | {"starts_s": [0, 10]})
     assert "3 segments" in result.failed["a.mp4"]
+
+
+def test_features_are_stored_in_the_type_that_loses_nothing(tmp_path, target):
+    """Small, and large beside a large offset: float16 would have one number for all of them."""
+    random = np.random.default_rng(0)
+    levels = random.integers(0, 5, 40)
+    ids = np.array([f"{i:02}" for i in range(40)])
+    signal = levels[:, None] + random.normal(size=(40, 6)) / 10
+    kinds = {
+        "tiny": (signal * 1e-8, np.float32),
+        "offset": (4000 + signal / 10, np.float32),
+        "huge": (signal * 1e6, np.float32),
+        "plain": (signal, np.float16),
+        "zeros": (np.zeros((40, 6)), np.float16),
+    }
+    for name, (values, dtype) in kinds.items():
+        np.savez(tmp_path / f"{name}.npz", video_ids=ids, offsets=np.arange(41), pooled=values)
+        result = taken_in(target, tmp_path / f"{name}.npz", backbone=name)
+        assert (result.imported, result.failed) == (40, {})
+        stored = target[result.feature_set]
+        assert stored.dtype() is dtype
+        ragged = stored.ragged(stored.video_ids)
+        assert ragged.values.dtype == dtype
+        assert np.array_equal(ragged.values, values.astype(dtype))
+
+
+def test_every_reader_hands_mixed_rows_out_as_they_are(feature_set, reopened, making, tmp_path):
+    making.fill(feature_set, IDS[:4], per_shard=2)
+    wide = making.features("wide.mp4")
+    wide = replace(wide, features={n: v * np.float32(1e6) for n, v in wide.features.items()})
+    before = {path.name: path.read_bytes() for path in (feature_set.path / "shards").iterdir()}
+    with reopened().writer() as writer:
+        writer.add(making.row("wide.mp4"), wide)
+    now = reopened()
+    ids = (*IDS[:4], "wide.mp4")
+    expected = [making.features(video_id).features["pooled"] for video_id in IDS[:4]]
+    expected = np.concatenate([*expected, wide.features["pooled"]]).astype(np.float32)
+
+    def check(opened):
+        assert verify(opened, deep=True).problems == ()
+        assert opened.ragged(ids).values.dtype == np.float32
+        assert np.array_equal(opened.ragged(ids).values, expected)
+        blocks = [each.values for _, each in opened.stream(ids, block_bytes=64, ordered=True)]
+        assert np.array_equal(np.concatenate(blocks), expected)
+        assert np.array_equal(
+            np.concatenate([opened.read(each).features["pooled"] for each in ids]), expected
+        )
+
+    check(now)
+    # What float16 holds is written as ever, byte for byte.
+    after = {path.name: path.read_bytes() for path in (now.path / "shards").iterdir()}
+    assert before.items() <= after.items()
+    means = pool_feature_set(now, list(ids), "pooled", parse_pooling("mean"), keep=False)
+    assert means[-1] == pytest.approx(wide.features["pooled"].mean(axis=0), rel=1e-6)
+    for name in ("x.npz", "x.parquet"):
+        export(now, tmp_path / name)
+        target = open_cache(tmp_path / f"of {name}", create=True)
+        result = taken_in(target, tmp_path / name, streams=making.streams, id_suffix="")
+        assert np.array_equal(target[result.feature_set].ragged(ids).values, expected)
+    pack(now)
+    check(reopened())

@@ -52,7 +52,7 @@ def test_gathering_equals_slicing(case, chunk_bytes, run_bytes):
     before = gather_module.CHUNK_BYTES, gather_module._RUN_BYTES
     gather_module.CHUNK_BYTES, gather_module._RUN_BYTES = chunk_bytes, run_bytes
     try:
-        ragged = gather(spans, stream="pooled", dim=2, open_shard=open_shard)
+        ragged = gather(spans, stream="pooled", dim=2, dtype=np.float16, open_shard=open_shard)
     finally:
         gather_module.CHUNK_BYTES, gather_module._RUN_BYTES = before
     assert len(ragged) == len(spans)
@@ -69,7 +69,7 @@ def test_neighbours_are_one_read_and_far_ones_two():
     def open_shard(number):
         yield shard
 
-    gather(spans[[2, 0, 3, 1]], stream="pooled", dim=2, open_shard=open_shard)
+    gather(spans[[2, 0, 3, 1]], stream="pooled", dim=2, dtype=np.float16, open_shard=open_shard)
     assert shard.reads == [(10, 21), (900_000, 900_003)]
 
 

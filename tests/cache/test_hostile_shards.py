@@ -199,6 +199,6 @@ def test_another_version_of_the_format_is_told(image, tmp_path):
     path = tmp_path / "x.h5"
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
-        file.attrs["version"] = np.int64(2)
-    with pytest.raises(FormatVersionError, match="version 2"):
+        file.attrs["version"] = np.int64(3)
+    with pytest.raises(FormatVersionError, match="version 3"):
         ShardFile(path)

@@ -301,12 +301,26 @@ def test_scales_and_crops_become_streams_and_averages(tmp_path, reels):
     assert spec.preprocessing["geometry"]["crop"] == "three"
 
 
-def test_features_beyond_half_precision_fail_with_a_reason(tmp_path, reels):
+@pytest.mark.parametrize("value", [1e6, 1e-8])
+def test_features_beyond_half_precision_are_stored_in_single(tmp_path, reels, value):
     cache = open_cache(tmp_path / "c", create=True)
-    summary = extract(
-        sources(reels, "0.mp4"), backbones=[Counting(value=1e6)], plan=PLAN, cache=cache
-    )
-    assert "not finite in float16" in summary.failed["0.mp4"]
+    what = {"plan": PLAN, "cache": cache}
+    extract(sources(reels, "1.mp4"), backbones=[Counting()], **what)
+    assert cache["counting"].dtype() is np.float16
+    odd = Counting(value=value)
+    odd.spec = Counting().spec
+    summary = extract(sources(reels, "0.mp4"), backbones=[odd], **what)
+    assert (summary.done, summary.failed) == (1, {})
+    stored = cache["counting"].read("0.mp4").features["pooled"]
+    assert stored.dtype == cache["counting"].dtype() == np.float32
+    assert 0 < np.abs(stored).max() < 1.01 * value
+
+
+def test_features_that_are_not_finite_fail_with_a_reason(tmp_path, reels):
+    cache = open_cache(tmp_path / "c", create=True)
+    nothing = Counting(value=float("nan"))
+    summary = extract(sources(reels, "0.mp4"), backbones=[nothing], plan=PLAN, cache=cache)
+    assert "is not finite" in summary.failed["0.mp4"]
     assert cache["counting"].video_ids == ()
 
 

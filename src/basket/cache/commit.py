@@ -22,7 +22,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from basket.cache.durable import (
     fsync_folder,
@@ -31,7 +30,7 @@ from basket.cache.durable import (
     write_atomically,
     write_new,
 )
-from basket.cache.features import VideoFeatures, VideoRow
+from basket.cache.features import FloatArray, VideoFeatures, VideoRow
 from basket.cache.manifest import Entry, Stamp, append_line, is_named_by_its_bytes
 from basket.cache.rows import ShardIndex, index_of
 from basket.cache.shard import ShardFile
@@ -134,7 +133,7 @@ def _compare(
 
 
 def _compare_stream(
-    shard: ShardFile, stream: str, dim: int, matrices: Sequence[npt.NDArray[np.float16]]
+    shard: ShardFile, stream: str, dim: int, matrices: Sequence[FloatArray]
 ) -> None:
     """Read a stream back in pieces and compare them with what was to be written."""
     stop = 0
@@ -142,9 +141,11 @@ def _compare_stream(
         start, stop = stop, stop + sum(map(len, batch))
         # Compared as bits: quicker than as half precision, and -0.0 is not 0.0. What was written
         # was finite (checked_entry), so what equals it is.
-        read = shard.features(stream, start, stop, dim=dim).view("<u2")
+        read = shard.features(stream, start, stop, dim=dim)
+        bits = f"<u{read.itemsize}"
         for written in batch:
-            if not np.array_equal(read[: len(written)], written.view("<u2")):
+            as_read = written.astype(read.dtype, copy=False)
+            if not np.array_equal(read[: len(written)].view(bits), as_read.view(bits)):
                 raise IntegrityError(f"stream {stream!r} differs")
             read = read[len(written) :]
 

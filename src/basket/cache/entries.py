@@ -1,4 +1,4 @@
-"""What may be added to a feature set: the checks of one finished video, and its float16 copy."""
+"""What may be added to a feature set: the checks of one finished video, and its own copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from basket.cache.features import VideoFeatures, VideoRow
+from basket.cache.features import FloatArray, VideoFeatures, VideoRow
 from basket.cache.rows import fault_of_video_id
 from basket.errors import CacheError
 
@@ -16,7 +16,9 @@ from basket.errors import CacheError
 def checked_entry(
     row: VideoRow, features: VideoFeatures | None, streams: Mapping[str, int]
 ) -> tuple[VideoRow, VideoFeatures | None]:
-    """An entry that a shard can hold, with its own float16 copy of the features.
+    """An entry that a shard can hold, with its own copy of the features.
+
+    float16 stays float16; wider types become float32.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def checked_entry(
     ------
     CacheError
         Names the video and what is wrong: status and features disagree, streams or shapes are not
-        the feature set's, a value is not finite or overflows float16.
+        the feature set's, a value is not finite or overflows float32.
     """
     named = f"video {row.video_id!r}"
     if fault := fault_of_video_id(row.video_id):
@@ -57,7 +59,7 @@ def _checked_features(
     count = features.n_segments
     if count == 0:
         raise CacheError(f"{named} is ok but has no segments; record it as failed, with a reason")
-    halves: dict[str, npt.NDArray[np.float16]] = {}
+    stored: dict[str, FloatArray] = {}
     for stream, dim in streams.items():
         values = np.asarray(features.features[stream])
         if values.shape != (count, dim) or values.dtype.kind != "f":
@@ -65,7 +67,7 @@ def _checked_features(
                 f"{named}, stream {stream!r}: got {values.dtype} of shape {values.shape}, "
                 f"expected floating values of shape {(count, dim)}"
             )
-        halves[stream] = _half(values, f"{named}, stream {stream!r}")
+        stored[stream] = _copied(values, f"{named}, stream {stream!r}")
     start_s = np.array(features.start_s, dtype=np.float64)
     end_s = np.array(features.end_s, dtype=np.float64)
     frames = np.array(features.frames_valid, dtype=np.int32)
@@ -73,33 +75,31 @@ def _checked_features(
         raise CacheError(f"{named}: start_s, end_s and frames_valid must have shape {(count,)}")
     if not (np.isfinite(start_s).all() and np.isfinite(end_s).all() and (start_s <= end_s).all()):
         raise CacheError(f"{named}: segments must have finite spans that do not end before start")
-    return VideoFeatures(halves, start_s, end_s, frames)
+    return VideoFeatures(stored, start_s, end_s, frames)
 
 
-def _half(values: npt.NDArray[Any], named: str) -> npt.NDArray[np.float16]:
-    """A float16 copy; an error instead of a value that float16 cannot hold."""
-    if values.dtype == np.float16:  # as features are, as a rule
-        half = values.copy(order="C")
-    else:
-        with np.errstate(over="ignore"):  # told below, with the value and the place
-            half = values.astype(np.float16, order="C")
-    if all_finite(half):
-        return half
-    segment, column = (int(axis) for axis in np.argwhere(~np.isfinite(half))[0])
+def _copied(values: npt.NDArray[Any], named: str) -> FloatArray:
+    """A copy; an error instead of a value that it cannot hold."""
+    dtype: type[np.floating[Any]] = np.float16 if values.dtype == np.float16 else np.float32
+    with np.errstate(over="ignore"):  # told below, with the value and the place
+        copy = values.astype(dtype, order="C")
+    if all_finite(copy):
+        return copy
+    segment, column = (int(axis) for axis in np.argwhere(~np.isfinite(copy))[0])
     value = float(values[segment, column])
-    why = "overflows float16 (65504 at most)" if np.isfinite(value) else "is not finite"
+    why = "overflows float32 (3.4e38 at most)" if np.isfinite(value) else "is not finite"
     raise CacheError(
         f"{named}: the value {value} at segment {segment}, column {column} {why}; features must "
         "be scaled before they are cached"
     )
 
 
-def all_finite(half: npt.NDArray[np.float16]) -> bool:
-    """Whether no float16 value is inf or nan; two maxima of the bits, 3x faster than a mask.
+def all_finite(values: FloatArray) -> bool:
+    """Whether no value is inf or nan; of float16 by two maxima of the bits, 3x faster than a mask.
 
     Inf and nan have all bits of the exponent set: the largest positive integers without the sign
     bit, and the largest unsigned ones with it.
     """
-    if not half.size:
-        return True
-    return bool(half.view(np.int16).max() < 0x7C00 and half.view(np.uint16).max() < 0xFC00)
+    if values.dtype != np.float16 or not values.size:
+        return bool(np.isfinite(values).all())
+    return bool(values.view(np.int16).max() < 0x7C00 and values.view(np.uint16).max() < 0xFC00)

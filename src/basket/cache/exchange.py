@@ -120,7 +120,8 @@ def export(
 
 
 def _size_of(feature_set: FeatureSet, streams: Sequence[str], segments: int) -> int:
-    return segments * (20 + 2 * sum(feature_set.spec.streams[stream] for stream in streams))
+    widths = feature_set.spec.streams
+    return segments * (20 + sum(widths[s] * feature_set.dtype(s)().itemsize for s in streams))
 
 
 @contextmanager
@@ -217,7 +218,7 @@ def _npz(
         for number, stream in enumerate(streams):
             shape = (total, feature_set.spec.streams[stream])
             with archive.open(f"{stream}.npy", "w", force_zip64=True) as file:
-                _npy_header(file, shape)
+                _npy_header(file, shape, feature_set.dtype(stream))
                 for _, features in _videos(feature_set, ids, tell):
                     file.write(np.ascontiguousarray(features.features[stream]).data)
                     if number == 0:
@@ -232,8 +233,8 @@ def _member(archive: zipfile.ZipFile, name: str, values: npt.NDArray[Any]) -> No
         np.lib.format.write_array(file, values, allow_pickle=False)
 
 
-def _npy_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+def _npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_2_0(file, header)
 
 

@@ -95,7 +95,9 @@ class FeatureSet(PublishedRows):
         shard, start, length = self._spans([video_id])[0].tolist()
         with self._open_shard(self._snapshot, shard) as file:
             features = {
-                stream: file.features(stream, start, start + length, dim=dim)
+                stream: file.features(stream, start, start + length, dim=dim).astype(
+                    self.dtype(stream), copy=False
+                )
                 for stream, dim in self._streams.items()
             }
             return VideoFeatures(features, **file.segments(start, start + length))
@@ -157,7 +159,7 @@ class FeatureSet(PublishedRows):
         Returns
         -------
         RaggedFeatures
-            Values float16, ``(ΣS, D)``.
+            Values ``(ΣS, D)``, of :meth:`dtype`.
 
         Raises
         ------
@@ -188,7 +190,7 @@ class FeatureSet(PublishedRows):
             By default all that have features.
         stream : str, default="pooled"
         block_bytes : int, default=32 MiB
-            Bytes of float16 values per block; a longer video makes a block of its own. Up to
+            Bytes of values per block; a longer video makes a block of its own. Up to
             half as much again is taken while a block is read.
         ordered : bool, default=False
             Keep the order of ``video_ids``. By default videos come **in the order in which they
@@ -200,7 +202,7 @@ class FeatureSet(PublishedRows):
         ids : tuple of str
             The videos of the block.
         features : RaggedFeatures
-            Theirs, float16.
+            Theirs, of :meth:`dtype`.
 
         Raises
         ------
@@ -213,7 +215,9 @@ class FeatureSet(PublishedRows):
         if not ordered:
             order = storage_order(spans)
             ids, spans = ids[order], spans[order]
-        bounds = block_bounds(spans[:, 2], segment_bytes=2 * dim, block_bytes=block_bytes)
+        bounds = block_bounds(
+            spans[:, 2], segment_bytes=self.dtype(stream)().itemsize * dim, block_bytes=block_bytes
+        )
         return self._blocks([tuple(ids[a:b].tolist()) for a, b in pairwise(bounds)], stream, dim)
 
     def _blocks(
@@ -221,6 +225,10 @@ class FeatureSet(PublishedRows):
     ) -> Iterator[tuple[tuple[str, ...], RaggedFeatures]]:
         for ids in blocks:
             yield ids, self._retrying(partial(self._gather, ids, stream, dim))
+
+    def dtype(self, stream: str = "pooled") -> type[np.floating[Any]]:
+        """How a stream is handed out: float16, or float32 where some of its rows need that."""
+        return np.float32 if stream in self._snapshot.single else np.float16
 
     def writer(self, name: str | None = None, *, flush_s: float = 60.0) -> ShardWriter:
         """Open a writer; use it in a ``with`` block.
@@ -269,6 +277,7 @@ class FeatureSet(PublishedRows):
             self._spans(video_ids),
             stream=stream,
             dim=dim,
+            dtype=self.dtype(stream),
             open_shard=lambda shard: self._open_shard(snapshot, shard),
         )
 

@@ -18,7 +18,7 @@ class VideoFeatures:
 
     Parameters
     ----------
-    features : mapping of str to ndarray, float16, (S, D)
+    features : mapping of str to ndarray, float16 or float32, (S, D)
         One matrix per stream (``pooled``, ``layer-4``, ``pooled@2``, ...).
     start_s, end_s : ndarray, float64, (S,)
         Half-open spans ``[start_s, end_s)`` in seconds from the first frame.
@@ -26,7 +26,7 @@ class VideoFeatures:
         Frames of the clip that were really in the video; the rest repeat its last frame.
     """
 
-    features: Mapping[str, npt.NDArray[np.float16]]
+    features: Mapping[str, FloatArray]
     start_s: npt.NDArray[np.float64]
     end_s: npt.NDArray[np.float64]
     frames_valid: npt.NDArray[np.int32]

@@ -7,7 +7,8 @@ is what the specification says, and that is their identity: other words make ano
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.cache.exchange import Tell
+from basket.cache.feature_set import FeatureSet
 from basket.cache.features import VideoFeatures, VideoRow
 from basket.cache.foreign_files import Found, Unfit, found_in
 from basket.cache.foreign_spec import FAMILY, ForeignSpec
+from basket.cache.precision import Rounding
 from basket.cache.rows import fault_of_video_id
 from basket.cache.store import FeatureCache
-from basket.errors import CacheError
+from basket.errors import CacheError, UsageError
 
 Array = npt.NDArray[Any]
 
@@ -80,9 +83,10 @@ def import_features(
         The cache cannot be written.
     """
     path = Path(source)
-    feature_set = cache.feature_set(spec.spec)
-    imported = there = segments = 0
     failed: dict[str, str] = {}
+    dtypes = _types(path, spec)
+    feature_set = _feature_set(cache, spec)
+    imported = there = segments = 0
     places: dict[str, str] = {}
     with feature_set.writer() as writer:
         for done, (total, found) in enumerate(found_in(path, list(spec.spec.streams))):
@@ -96,30 +100,73 @@ def import_features(
                 )
                 continue
             places[video_id] = place
-            stat = found.origin.stat()
-            if feature_set.is_done(video_id, stat.st_size, stat.st_mtime_ns):
-                there += 1
-                continue
             if fault := fault_of_video_id(video_id):
                 failed[video_id] = f"{found.name!r} cannot be a video id: {fault}"
+                continue
+            source_file = _size_and_time(found.origin)
+            if feature_set.is_done(video_id, *source_file, retry_failed=True):
+                there += 1
                 continue
             row: Callable[..., VideoRow] = partial(
                 VideoRow,
                 video_id,
-                source_bytes=stat.st_size,
-                source_mtime_ns=stat.st_mtime_ns,
+                source_bytes=source_file[0],
+                source_mtime_ns=source_file[1],
                 provenance={"extractor": spec.spec.preprocessing["extractor"] or FAMILY},
             )
             try:
                 features = _features(found, spec)
-                writer.add(row(), features)
             except Unfit as error:
                 failed[video_id] = str(error)
-                writer.add(row(status="failed", reason=str(error)))
+                known = feature_set.failed.get(video_id) == str(error)
+                if not (known and feature_set.is_done(video_id, *source_file)):
+                    writer.add(row(status="failed", reason=str(error)))
                 continue
+            stored = {n: v.astype(dtypes[n], copy=False) for n, v in features.features.items()}
+            writer.add(row(), replace(features, features=stored))
             imported += 1
             segments += features.n_segments
     return ImportReport(feature_set.name, imported, there, segments, failed)
+
+
+def _types(path: Path, spec: ForeignSpec) -> dict[str, type[np.floating[Any]]]:
+    """How each stream is stored: decided from all rows, before the first of them is."""
+    rounding = {
+        stream: (Rounding(np.float16), Rounding(np.float32)) for stream in spec.spec.streams
+    }
+    nothing = True
+    for _, found in found_in(path, list(spec.spec.streams)):
+        nothing = False
+        with suppress(Unfit):  # told by the second pass
+            for stream, values in _features(found, spec).features.items():
+                for each in rounding[stream]:
+                    each.add(values)
+    if nothing:
+        raise UsageError(f"nothing there to import: {path} holds no videos")
+    for stream, (_, single) in rounding.items():
+        for column in np.flatnonzero(single.lost(values=False))[:1]:
+            raise UsageError(
+                f"{path}: column {column} of {stream!r} varies by less than float32 can tell apart "
+                "at its size; subtract its mean, or scale it, before you import"
+            )
+    return {n: np.float32 if half.lost().any() else np.float16 for n, (half, _) in rounding.items()}
+
+
+def _feature_set(cache: FeatureCache, spec: ForeignSpec) -> FeatureSet:
+    """The feature set of a specification; one of before backbones were identity goes on."""
+    with suppress(CacheError):
+        earlier = cache.feature_set(spec.earlier, create=False)
+        if earlier.spec.backbone == spec.spec.backbone:
+            return earlier
+    return cache.feature_set(spec.spec)
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        stat = file.stat()
+    except OSError:  # a link to nowhere
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _place(found: Found, source: Path) -> str:
@@ -135,18 +182,16 @@ def _features(found: Found, spec: ForeignSpec) -> VideoFeatures:
         raise Unfit(found.reason)
     streams = {}
     for stream, dim in spec.spec.streams.items():
-        if stream not in found.arrays:
-            raise Unfit(f"it has no stream {stream!r}; it has {sorted(found.arrays)}")
         values = np.atleast_2d(found.arrays[stream])
         if values.ndim != 2 or values.shape[1] != dim or values.dtype.kind not in "fiu":
             raise Unfit(
                 f"{stream!r} is {values.dtype} of shape {values.shape}, expected (segments, {dim})"
             )
         with np.errstate(over="ignore"):  # told below
-            half = values.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise Unfit(f"{stream!r} holds values that are not finite as float16 (65504 at most)")
-        streams[stream] = half
+            finite = np.isfinite(values.astype(np.float32)).all()
+        if not finite:
+            raise Unfit(f"{stream!r} holds values that are not finite as float32 (3.4e38 at most)")
+        streams[stream] = values
     counts = {len(values) for values in streams.values()}
     if len(counts) != 1 or 0 in counts:
         raise Unfit(f"its streams have {sorted(counts)} segments")
@@ -160,11 +205,15 @@ def _times(arrays: Mapping[str, Array], count: int, spec: ForeignSpec) -> dict[s
             end = np.asarray(arrays.get("end_s", start + spec.window_s), dtype=np.float64)
         else:
             start, end = spec.times(count)
-        frames = np.asarray(arrays.get("frames_valid", np.zeros(count)), dtype=np.int32)
+        given = np.asarray(arrays.get("frames_valid", np.zeros(count)))
+        with np.errstate(invalid="ignore"):  # told below
+            frames = given.astype(np.int32)
     except (CacheError, ValueError, TypeError) as error:
         raise Unfit(str(error)) from error
     if not start.shape == end.shape == frames.shape == (count,):
         raise Unfit(f"its times do not have one entry for each of {count} segments")
     if not (np.isfinite(start).all() and np.isfinite(end).all() and (start <= end).all()):
         raise Unfit("its segments end before they start")
+    if (frames != given).any() or (frames < 0).any():
+        raise Unfit("its frames_valid are not whole numbers of frames")
     return {"start_s": start, "end_s": end, "frames_valid": frames}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class ForeignSpec:
     ----------
     spec : FeatureSetSpec
         The identity.
+    earlier : FeatureSetSpec
+        The one that it had while the backbone was no part of it.
     window_s, stride_s : float
         Length of a segment and distance of starts, where the files do not tell the times.
     starts_s : tuple of float
@@ -43,6 +45,7 @@ class ForeignSpec:
     """
 
     spec: FeatureSetSpec
+    earlier: FeatureSetSpec
     window_s: float
     stride_s: float
     starts_s: tuple[float, ...] = ()
@@ -76,7 +79,7 @@ def read_foreign_spec(path: str | Path) -> ForeignSpec:
 
     ::
 
-        backbone: slowfast/r50            # name for display and for the folder
+        backbone: slowfast/r50            # its name; part of the identity
         extractor: mmaction2 1.2, config slowfast_r50_8x8x1   # whatever tells them from others
         plan: {window_s: 2.0, stride_s: 2.0}                  # or starts_s: [0, 10, 20]
         streams: {pooled: 2304}           # widths
@@ -126,9 +129,10 @@ def foreign_spec(document: Mapping[str, Any], *, origin: str = "the specificatio
     starts_s = plan.get("starts_s") or ()
     if not isinstance(starts_s, list | tuple):
         raise UsageError(f"{origin}: plan.starts_s must be a list of seconds")
-    spec = FeatureSetSpec(
+    backbone = str(document["backbone"])
+    earlier = FeatureSetSpec(
         family=FAMILY,
-        backbone=str(document["backbone"]),
+        backbone=backbone,
         weights_sha256=str(document.get("weights_sha256") or ""),
         preprocessing={
             "extractor": str(document.get("extractor") or ""),
@@ -139,8 +143,11 @@ def foreign_spec(document: Mapping[str, Any], *, origin: str = "the specificatio
         columns={str(k): list(v) for k, v in (document.get("columns") or {}).items()},
         notes=dict(document.get("notes") or {}),
     )
+    said = earlier.preprocessing
+    named = [backbone, said["backbone"]] if "backbone" in said else backbone
     return ForeignSpec(
-        spec,
+        replace(earlier, preprocessing={**said, "backbone": named}),
+        earlier,
         window_s=window_s,
         stride_s=stride_s,
         starts_s=tuple(float(each) for each in starts_s),

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from basket.cache.features import RaggedFeatures
+from basket.cache.features import FloatArray, RaggedFeatures
 from basket.cache.shard import ShardFile
 from basket.cache.shard_format import CHUNK_BYTES
 
 _RUN_BYTES = 32 << 20
-_HALF_BYTES = 2
 
 Int64 = npt.NDArray[np.int64]
 
@@ -60,6 +59,7 @@ def gather(
     *,
     stream: str,
     dim: int,
+    dtype: type[np.floating[Any]],
     open_shard: Callable[[int], AbstractContextManager[ShardFile]],
 ) -> RaggedFeatures:
     """Read the segments of videos, in the order of ``spans``.
@@ -71,13 +71,15 @@ def gather(
     stream : str
     dim : int
         Width of the stream.
+    dtype : type
+        Of the result: float16, or float32 where that is what some shards have.
     open_shard : callable
         Opens the shard of a number.
 
     Returns
     -------
     RaggedFeatures
-        float16, ``(ΣS, dim)``.
+        ``(ΣS, dim)``.
 
     Raises
     ------
@@ -85,10 +87,10 @@ def gather(
         Of the shard: what is stored is not what was written.
     """
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(spans[:, 2])])
-    values = np.empty((int(offsets[-1]), dim), dtype=np.float16)
+    values = np.empty((int(offsets[-1]), dim), dtype=dtype)
     order = storage_order(spans)
     sorted_spans, targets = spans[order], offsets[:-1][order]
-    bounds = _run_bounds(sorted_spans, _HALF_BYTES * dim)
+    bounds = _run_bounds(sorted_spans, np.dtype(dtype).itemsize * dim)
     shards = sorted_spans[bounds[:-1], 0]
     # Runs of one shard follow each other, so that it is opened once.
     for shard in np.unique(shards).tolist():
@@ -123,7 +125,7 @@ def _read_run(
     stream: str,
     spans: Int64,
     targets: Int64,
-    values: npt.NDArray[np.float16],
+    values: FloatArray,
 ) -> None:
     """Read spans ``(k, 2)`` of (start, length) to the rows of ``values`` that begin at targets."""
     starts, lengths = spans[:, 0], spans[:, 1]

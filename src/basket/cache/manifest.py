@@ -90,6 +90,7 @@ def line_of(entry: Entry) -> bytes:
             "offsets": index.offsets,
             "video_ids": list(index.video_ids),
             "columns": _shortened(index.columns),
+            **({"single": list(index.single)} if index.single else {}),
         },
         separators=(",", ":"),
     )
@@ -190,4 +191,5 @@ def _index_of(document: dict[str, Any]) -> ShardIndex:
         offsets=[int(offset) for offset in document["offsets"]],
         streams={str(name): int(dim) for name, dim in document["streams"].items()},
         feature_set=str(document["feature_set"]),
+        single=tuple(map(str, document.get("single", ()))),
     )

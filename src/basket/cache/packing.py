@@ -152,7 +152,14 @@ def groups_of(snapshot: Snapshot, *, target_bytes: int) -> list[list[Entry]]:
         for entry in snapshot.shards.values()
         if entry.stamp.size_bytes <= _SMALL * target_bytes
     ]
-    small.sort(key=lambda entry: (min(entry.index.columns["committed_ns"], default=0), entry.shard))
+    # Apart by type: one row of float32 would have all of a shard stored so.
+    small.sort(
+        key=lambda entry: (
+            entry.index.single,
+            min(entry.index.columns["committed_ns"], default=0),
+            entry.shard,
+        )
+    )
     groups: list[list[Entry]] = []
     size = 0
     ids: set[str] = set()
@@ -162,6 +169,7 @@ def groups_of(snapshot: Snapshot, *, target_bytes: int) -> list[list[Entry]]:
             snapshot.names[snapshot.current[video_id].shard] not in names
             for video_id in ids.intersection(entry.index.video_ids)
         )
+        clash = clash or bool(groups and groups[-1][-1].index.single != entry.index.single)
         if not groups or clash or size + entry.stamp.size_bytes > target_bytes:
             groups.append([])
             size, ids = 0, set()

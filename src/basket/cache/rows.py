@@ -100,6 +100,8 @@ class ShardIndex:
         Width of each stream.
     feature_set : str
         Digest of the specification that the features were computed by.
+    single : tuple of str
+        Streams that are float32 here; all others are float16.
 
     Notes
     -----
@@ -111,6 +113,7 @@ class ShardIndex:
     offsets: list[int]
     streams: Mapping[str, int]
     feature_set: str
+    single: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.video_ids)
@@ -229,6 +232,11 @@ def index_of(
         offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(int).tolist(),
         streams=dict(streams),
         feature_set=feature_set,
+        single=tuple(
+            stream
+            for stream in streams
+            if any(each and each.features[stream].dtype != np.float16 for _, each in entries)
+        ),
     )
     try:
         index.check()

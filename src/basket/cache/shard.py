@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5f, h5g, h5p, h5s, h5t
 
+from basket.cache.features import FloatArray
 from basket.cache.rows import (
     NUMERIC_COLUMNS,
     SEGMENT_COLUMNS,
@@ -27,7 +28,8 @@ from basket.cache.shard_format import (
     HALF,
     SEGMENTS,
     SEGMENTS_DTYPE,
-    VERSION,
+    SINGLE,
+    VERSIONS,
     VIDEOS,
     hdf5_type,
     videos_types,
@@ -111,11 +113,12 @@ class ShardFile:
         if found != FORMAT:
             raise IntegrityError(f"its format is {found!r}, expected {FORMAT!r}")
         version = number_attribute(self._file, b"version")
-        if version != VERSION:
+        if version not in VERSIONS:
             raise FormatVersionError(
-                f"shard {self.label} has format version {version}, this basket reads version "
-                f"{VERSION}; use the basket that wrote it, or extract into a new cache"
+                f"shard {self.label} has format version {version}, this basket reads versions "
+                f"1 and 2; use the basket that wrote it, or extract into a new cache"
             )
+        self._types = (HALF, SINGLE)[:version]
 
     def index(self) -> ShardIndex:
         """Read and check everything but the features.
@@ -133,12 +136,14 @@ class ShardFile:
             texts = {
                 name: [cell.decode() for cell in table[name].tolist()] for name in TEXT_LIMITS_BYTES
             }
+            streams, single = self._streams(n_segments)
             index = ShardIndex(
                 video_ids=tuple(texts.pop("video_id")),
                 columns={name: table[name].tolist() for name in NUMERIC_COLUMNS} | texts,
                 offsets=[*table["offset"].tolist(), n_segments],
-                streams=self._streams(n_segments),
+                streams=streams,
                 feature_set=text_attribute(self._file, b"feature_set"),
+                single=single,
             )
             index.check()
             return index
@@ -159,17 +164,28 @@ class ShardFile:
             raise IntegrityError("its table of videos has other columns than are written")
         return _rows(dataset, 0, shape, dtype, None)
 
-    def _streams(self, n_segments: int) -> dict[str, int]:
+    def _streams(self, n_segments: int) -> tuple[dict[str, int], tuple[str, ...]]:
+        """Widths, and which streams are float32."""
         streams: dict[str, int] = {}
+        single = []
         for raw in self._group:
             stream = raw.decode("ascii")
             if fault_of_stream_name(stream):
                 raise IntegrityError(f"it holds a stream named {stream!r}")
-            _, shape = self._open(self._group, stream, HALF, n_dims=2)
+            _, shape, dtype = self._stream(stream)
             if shape[0] != n_segments:
                 raise IntegrityError(f"its stream {stream!r} does not have one row per segment")
             streams[stream] = shape[1]
-        return streams
+            single += [stream] if dtype == SINGLE else []
+        return streams, tuple(single)
+
+    def _stream(self, stream: str) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
+        dataset, shape = self._open(self._group, stream, None, n_dims=2)
+        kind = dataset.get_type()
+        for dtype in self._types:
+            if kind.equal(hdf5_type(dtype)):
+                return dataset, shape, dtype
+        raise IntegrityError(f"{stream!r} is not of type {' or '.join(map(str, self._types))}")
 
     def features(
         self,
@@ -178,8 +194,8 @@ class ShardFile:
         stop: int,
         *,
         dim: int,
-        out: npt.NDArray[np.float16] | None = None,
-    ) -> npt.NDArray[np.float16]:
+        out: FloatArray | None = None,
+    ) -> FloatArray:
         """Rows ``start:stop`` of a stream.
 
         Parameters
@@ -189,12 +205,12 @@ class ShardFile:
             Segments of the shard.
         dim : int
             The width that the feature set gives the stream.
-        out : ndarray, float16, (stop - start, dim), optional
+        out : ndarray, floating, (stop - start, dim), optional
             Contiguous memory to read into.
 
         Returns
         -------
-        ndarray, float16, (stop - start, dim)
+        ndarray, float16 or float32 as stored, (stop - start, dim)
 
         Raises
         ------
@@ -202,13 +218,16 @@ class ShardFile:
             A checksum does not match, or the stream is not what the feature set says.
         """
         with told_as_damage(self.label):
-            dataset, shape = self._open(self._group, stream, HALF, n_dims=2)
+            dataset, shape, dtype = self._stream(stream)
             if shape[1] != dim or not 0 <= start <= stop <= shape[0]:
                 raise IntegrityError(
                     f"its stream {stream!r} has shape {shape}, expected width {dim} and at least "
                     f"{stop} rows"
                 )
-            return _rows(dataset, start, (stop - start, dim), HALF, out)
+            if out is None or out.dtype == dtype:
+                return _rows(dataset, start, (stop - start, dim), dtype, out)
+            out[:] = _rows(dataset, start, (stop - start, dim), dtype, None)
+            return out
 
     def segments(self, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
         """``start_s``, ``end_s`` and ``frames_valid`` of the segments ``start:stop``.

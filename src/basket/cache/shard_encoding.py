@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
 
-from basket.cache.features import VideoFeatures
+from basket.cache.features import FloatArray, VideoFeatures
 from basket.cache.rows import (
     SEGMENT_COLUMNS,
     TEXT_LIMITS_BYTES,
@@ -23,7 +23,8 @@ from basket.cache.shard_format import (
     HALF,
     SEGMENTS,
     SEGMENTS_DTYPE,
-    VERSION,
+    SINGLE,
+    VERSIONS,
     VIDEOS,
     batches,
     chunk_shape,
@@ -53,14 +54,17 @@ def encode_indexed(index: ShardIndex, videos: Sequence[VideoFeatures]) -> bytes:
     _keep_freed_memory()
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
-    total = sum(index.n_segments * dim * HALF.itemsize for dim in index.streams.values())
+    dtypes = {name: SINGLE if name in index.single else HALF for name in index.streams}
+    total = index.n_segments * sum(
+        dim * dtypes[stream].itemsize for stream, dim in index.streams.items()
+    )
     # Grown in one go: each growth moves the image.
     access.set_fapl_core(max(1 << 20, total + total // 8), False)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     # The name is never created on disk: the core driver has no backing store here.
     file = h5f.create(b"in-memory.h5", h5f.ACC_EXCL, fapl=access)
     try:
-        _write_attributes(file, index.feature_set)
+        _write_attributes(file, index.feature_set, VERSIONS[bool(index.single)])
         _write(file, VIDEOS, _table_of_videos(index))
         segments = np.empty(index.n_segments, dtype=SEGMENTS_DTYPE)
         for name in SEGMENT_COLUMNS if videos else ():
@@ -68,7 +72,8 @@ def encode_indexed(index: ShardIndex, videos: Sequence[VideoFeatures]) -> bytes:
         _write(file, SEGMENTS, segments)
         group = h5g.create(file, FEATURES)
         for stream, dim in index.streams.items():
-            _write_stream(group, stream, [video.features[stream] for video in videos], dim)
+            matrices = [video.features[stream] for video in videos]
+            _write_stream(group, stream, matrices, dim, dtypes[stream])
         h5f.flush(file)
         image: bytes = file.get_file_image()
         return image
@@ -88,13 +93,13 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, dtype=np.uint8)
 
 
-def _write_attributes(file: Any, feature_set: str) -> None:
+def _write_attributes(file: Any, feature_set: str, number: int) -> None:
     for name, text in (("format", FORMAT), ("feature_set", feature_set)):
         cell = np.array(text.encode("ascii") or b"\0", dtype=np.bytes_)
         kind = plain_type(cell.dtype)
         h5a.create(file, name.encode(), kind, h5s.create(h5s.SCALAR)).write(cell, mtype=kind)
     version = h5a.create(file, b"version", h5t.STD_I64LE, h5s.create(h5s.SCALAR))
-    version.write(np.array(VERSION, dtype=np.int64), mtype=h5t.STD_I64LE)
+    version.write(np.array(number, dtype=np.int64), mtype=h5t.STD_I64LE)
 
 
 def _table_of_videos(index: ShardIndex) -> npt.NDArray[Any]:
@@ -121,17 +126,17 @@ def _write(parent: Any, name: str, values: npt.NDArray[Any]) -> None:
 
 
 def _write_stream(
-    parent: Any, name: str, matrices: Sequence[npt.NDArray[np.float16]], dim: int
+    parent: Any, name: str, matrices: Sequence[FloatArray], dim: int, dtype: np.dtype[Any]
 ) -> None:
     """Create one stream and fill it piece by piece, so that no second copy of it is made."""
-    dataset = _create(parent, name, (sum(map(len, matrices)), dim), HALF)
+    dataset = _create(parent, name, (sum(map(len, matrices)), dim), dtype)
     start = 0
     for batch in batches(matrices, PIECE_BYTES):
         joined = batch[0] if len(batch) == 1 else np.concatenate(batch)
-        values = joined.astype(HALF, order="C", copy=False)
+        values = joined.astype(dtype, order="C", copy=False)
         chosen = dataset.get_space()
         chosen.select_hyperslab((start, 0), values.shape)
-        dataset.write(h5s.create_simple(values.shape), chosen, values, mtype=hdf5_type(HALF))
+        dataset.write(h5s.create_simple(values.shape), chosen, values, mtype=hdf5_type(dtype))
         start += len(values)
 
 

@@ -5,7 +5,7 @@
     /                       attributes format, version, feature_set
     videos                  (n,) table: video_id, status, reason, attempts, source_bytes, ...
     segments                (S,) table: start_s, end_s, frames_valid
-    features/<stream>       (S, D) float16, chunks of whole rows
+    features/<stream>       (S, D) float16, in version 2 float32 of some; chunks of whole rows
 
 Every data set is chunked and carries fletcher32. Texts have a fixed length because those of
 variable length live in HDF5's global heap, which no checksum covers.
@@ -28,13 +28,14 @@ from h5py import h5t, string_dtype
 from basket.cache.rows import NUMERIC_COLUMNS, SEGMENT_COLUMNS, TEXT_LIMITS_BYTES
 
 FORMAT = "basket-shard"
-VERSION = 1
+#: Shards of float16 alone are of the first version; the second has a stream of float32.
+VERSIONS = (1, 2)
 #: Half a megabyte: as fast to read as one, a third faster to write, and less to read for one video.
 CHUNK_BYTES = 1 << 19
 
 VIDEOS, SEGMENTS, FEATURES = "videos", "segments", b"features"
 SEGMENTS_DTYPE = np.dtype(list(SEGMENT_COLUMNS.items()))
-HALF = np.dtype("<f2")
+HALF, SINGLE = np.dtype("<f2"), np.dtype("<f4")
 
 
 @lru_cache(maxsize=64)

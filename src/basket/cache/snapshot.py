@@ -219,6 +219,11 @@ class Snapshot:
             return bool(index.columns["status"][place.position] <= lost.columns["status"][position])
         return self._committed_ns(place) >= int(lost.columns["committed_ns"][position])
 
+    @cached_property
+    def single(self) -> frozenset[str]:
+        """Streams of which some shard has float32; all of their rows are handed out so."""
+        return frozenset(name for entry in self.shards.values() for name in entry.index.single)
+
     def with_shards(self, entries: Iterable[Entry]) -> Snapshot:
         """What is known, and shards published since."""
         new = {entry.shard: entry for entry in entries}

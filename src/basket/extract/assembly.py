@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from basket.cache import VideoFeatures
+from basket.cache.precision import as_stored
 from basket.extract.backbones.base import Streams
 from basket.extract.clips import count_valid_frames
 from basket.extract.decoding import Opened, WantedClips
@@ -82,20 +83,19 @@ class VideoInProgress:
         self.clips_left -= len(segments)
 
     def features_of(self, backbone: int, n_frames: int) -> VideoFeatures:
-        """The features for one backbone as the cache stores them, float16.
+        """The features for one backbone as the cache stores them.
 
-        A segment none of whose frames is good is left out.
+        float16, but float32 where that cannot hold them. A segment none of whose frames is good is
+        left out.
         """
         valid = count_valid_frames(self.opened.segments, n_frames, self.opened.info)
         kept = np.flatnonzero(valid) if self.opened.info.holes_s else np.arange(len(valid))
         segments = [self.opened.segments[each] for each in kept.tolist()]
-        with np.errstate(over="ignore"):  # an overflow is told by why_not_storable
-            halves = {
-                stream: values[kept].astype(np.float16)
-                for stream, values in self.features[backbone].items()
-            }
         return VideoFeatures(
-            features=halves,
+            features={
+                stream: as_stored(values[kept])
+                for stream, values in self.features[backbone].items()
+            },
             start_s=np.array([segment.start_s for segment in segments]),
             end_s=np.array([segment.end_s for segment in segments]),
             frames_valid=valid[kept],
@@ -110,7 +110,7 @@ def why_not_storable(features: VideoFeatures) -> str:
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(bad):
             return (
-                f"stream {stream} of segment {bad[0]} is not finite in float16 "
+                f"stream {stream} of segment {bad[0]} is not finite "
                 f"({len(bad)} of {len(values)} segments)"
             )
     return ""
